@@ -17,9 +17,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # From the ground up. A package imports packages of its own rank or of ranks above it in this list; "" is `filerow` itself.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"_buffers", "_log", "_media_types", "_paths", "_pyinstaller", "_requirements"},
+    {"_buffers", "_log", "_media_types", "_paths", "_pyinstaller", "_requirements", "_variant_plan"},
     {"_execution"},
-    {"_content", "_document", "_presentation", "_tokens", "hooks"},
+    {"_content", "_document", "_presentation", "_recipes", "_tokens", "hooks"},
     {"backends"},
     {"_configuration", "_registry"},
     {"_validation"},

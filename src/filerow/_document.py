@@ -27,6 +27,9 @@ _KINDS: tuple[tuple[str, Any], ...] = (
     ("version_id", str),
     ("last_modified", (int, float)),
     ("metadata", Mapping),
+    ("width", int),
+    ("height", int),
+    ("variants", (list, tuple)),
 )
 """What the optional values of a document are, where they are not null."""
 
@@ -50,6 +53,9 @@ class Facts(NamedTuple):
         last_modified: Seconds since the Unix epoch.
         metadata: The application's own JSON values.
         extra: Fields of the document that this release does not know: a later one wrote them, and reads them again.
+        width: Of an image, in pixels, as it is shown; ``None`` where nobody looked.
+        height: Likewise.
+        variants: Ids of the variants that were stored before the row was committed.
     """
 
     backend: str = ""
@@ -63,9 +69,16 @@ class Facts(NamedTuple):
     last_modified: float | None = None
     metadata: Mapping[str, Any] = NO_METADATA
     extra: Mapping[str, Any] = NO_METADATA
+    width: int | None = None
+    height: int | None = None
+    variants: tuple[str, ...] = ()
 
+
+_OF_IMAGES = ("width", "height", "variants")
+"""Fields that only documents of images have."""
 
 _KNOWN = frozenset({"v", *Facts._fields}) - {"extra"}
+_USUAL = len(_KNOWN) - len(_OF_IMAGES)
 
 _NOTHING_SAID = (None,) * 5
 
@@ -88,7 +101,13 @@ def to_document(facts: Facts) -> dict[str, Any]:
         "last_modified": facts.last_modified,
         "metadata": dict(facts.metadata),
         **facts.extra,
+        **(_of_image(facts) if facts.width is not None or facts.variants else NO_METADATA),
     }
+
+
+def _of_image(facts: Facts) -> dict[str, Any]:
+    sides = {} if facts.width is None else {"width": facts.width, "height": facts.height}
+    return {**sides, "variants": list(facts.variants)} if facts.variants else sides
 
 
 def public_view(facts: Facts, shown: Collection[str] = ()) -> dict[str, Any]:
@@ -127,15 +146,26 @@ def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
     version = value.get("v")
     if version == VERSION:
         facts = _facts(value, value.get("backend"), value.get("path"), value.get("filename"))
-        if len(value) <= len(_KNOWN):  # as ours always are
-            return facts
-        return facts._replace(extra=MappingProxyType({key: value[key] for key in value if key not in _KNOWN}))
+        return facts if len(value) == _USUAL else _with_more(facts, value)  # most have no more
     if version is not None:
         msg = f"this document has version {version!r}; this release of filerow reads up to {VERSION}: upgrade filerow"
         raise DocumentError(msg)
     if "upload_storage" in value or "file_id" in value:
         return _from_sqlalchemy_file(value)
     return _from_advanced_alchemy(value)
+
+
+def _with_more(facts: Facts, value: Mapping[str, Any]) -> Facts:
+    """Return facts with what only images have, and what only later releases know."""
+    width, height = value.get("width"), value.get("height")
+    sides = (width, height) if width and height and min(width, height) > 0 else (None, None)
+    extra = {key: value[key] for key in value if key not in _KNOWN}
+    return facts._replace(
+        width=sides[0],
+        height=sides[1],
+        variants=tuple(one for one in value.get("variants") or () if isinstance(one, str)),
+        extra=MappingProxyType(extra) if extra else NO_METADATA,
+    )
 
 
 def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:

@@ -28,6 +28,9 @@ CLAIM_LIFE = 12 * 3600
 RECORD = f"{STAGING}/places/00000000000070008000000000000000.json"
 """The object that says which database may delete in this place; named like a generated path, so never chosen."""
 
+RESERVED = "_filerow"
+"""The folder, in each backend, that no column, application or upload stores in: what Filerow derives from files lies there."""
+
 MAX_FILENAME_BYTES = 255
 
 _LONGEST_NAME = 1024
@@ -176,7 +179,14 @@ def path_before(folder: str, seconds: float) -> str:
 
 def _segment(name: str) -> str:
     cleaned = _UNSAFE_SEGMENT.sub("_", name)[:80]
+    if cleaned.lower() == RESERVED:
+        return f"{cleaned}_"
     return cleaned if cleaned.strip(".") else "_"
+
+
+def is_reserved(path: str) -> bool:
+    """Return True if a path lies where only Filerow itself stores."""
+    return path == RECORD or path.partition("/")[0].lower() == RESERVED  # a filesystem may ignore case
 
 
 def clean_filename(name: str | None) -> str:

@@ -64,6 +64,7 @@ class Purpose(StrEnum):
     URL = "filerow.url"
     CLAIM = "filerow.claim"
     REFERENCE = "filerow.reference"
+    VARIANT = "filerow.variant"
 
 
 class Keys:

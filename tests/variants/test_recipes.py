@@ -15,7 +15,7 @@ from PIL import ImageOps
 
 from filerow import FileObject
 from filerow.exceptions import FileStateError, RecipeError, VariantError
-from filerow.variants import Custom, Recipe, Resize, Thumbnail, variant_id, variant_path
+from filerow.variants import Custom, Recipe, Resize, Thumbnail
 
 TOKEN = "0190aaaaaaaa7000800000000000abcd"
 GENERATED = f"document/photo/{TOKEN}.jpg"
@@ -120,20 +120,20 @@ def test_a_function_may_move_and_keep_its_variants() -> None:
     here, there = Custom("grey", ImageOps.grayscale, version=1), Custom("grey", "pictures.grey:grayscale", version=1)
     assert here.function == "PIL.ImageOps:grayscale"
     assert here != there
-    assert variant_id(stored(), here) == variant_id(stored(), there)
-    assert variant_id(stored(), here) != variant_id(stored(), Custom("grey", ImageOps.grayscale, version=2))
+    assert stored().variant(here).id == stored().variant(there).id
+    assert stored().variant(here).id != stored().variant(Custom("grey", ImageOps.grayscale, version=2)).id
 
 
 def test_path_is_a_mirror_of_the_original_path() -> None:
-    path = variant_path(stored(), Thumbnail(200, 200))
-    assert path == f"_filerow/variants/{GENERATED}/{variant_id(stored(), Thumbnail(200, 200))}.webp"
-    assert re.fullmatch(r"[0-9a-f]{32}", variant_id(stored(), Thumbnail(200, 200)))
+    path = stored().variant(Thumbnail(200, 200)).path
+    assert path == f"_filerow/variants/{GENERATED}/{stored().variant(Thumbnail(200, 200)).id}.webp"
+    assert re.fullmatch(r"[0-9a-f]{32}", stored().variant(Thumbnail(200, 200)).id)
 
 
 def test_id_of_a_generated_path_needs_nothing_else() -> None:
-    ids = {variant_id(stored(etag=etag), ALL[0]) for etag in ("a", "b", None)}
+    ids = {stored(etag=etag).variant(ALL[0]).id for etag in ("a", "b", None)}
     assert len(ids) == 1
-    assert len({variant_id(stored(), recipe) for recipe in ALL}) == len(ALL)
+    assert len({stored().variant(recipe).id for recipe in ALL}) == len(ALL)
 
 
 def test_id_of_a_reusable_path_changes_with_the_content() -> None:
@@ -141,16 +141,14 @@ def test_id_of_a_reusable_path_changes_with_the_content() -> None:
         {"checksum": f"sha256:{'a' * 64}", "etag": "1"}, {"checksum": f"sha256:{'b' * 64}", "etag": "1"},
         {"etag": "1"}, {"etag": "2"}, {"size": 1, "last_modified": 2.0}, {"size": 1, "last_modified": 3.0},
     ]  # fmt: skip
-    ids = [variant_id(stored("logo.png", **known), ALL[0]) for known in facts]
+    ids = [stored("logo.png", **known).variant(ALL[0]).id for known in facts]
     assert len(set(ids)) == len(facts)
-    assert variant_id(stored("logo.png", **facts[0]), ALL[0]) == variant_id(
-        stored("logo.png", **{**facts[0], "etag": "9"}), ALL[0]
-    )
+    assert stored("logo.png", **{**facts[0], "etag": "9"}).variant(ALL[0]).id == ids[0]
 
 
 def test_unknown_content_at_a_reusable_path_is_refused() -> None:
     with pytest.raises(VariantError, match="could be stale") as refused:
-        variant_id(stored("logo.png"), ALL[0])
+        _ = stored("logo.png").variant(ALL[0]).id
     assert refused.value.code == "unidentified"
 
 
@@ -158,23 +156,28 @@ def test_path_has_at_most_960_bytes() -> None:
     room = 960 - len(f"_filerow/variants//{'0' * 32}.webp")
     longest = f"/{TOKEN}.jpg".rjust(room - 2, "d")
     longest = f"é{longest}"  # two bytes
-    assert len(variant_path(stored(longest), ALL[0]).encode()) == 960
+    assert len(stored(longest).variant(ALL[0]).path.encode()) == 960
     with pytest.raises(VariantError, match="has at most 960 bytes, and this one would have 961") as refused:
-        variant_path(stored(f"x{longest}"), ALL[0])
+        _ = stored(f"x{longest}").variant(ALL[0]).path
     assert refused.value.code == "path-too-long"
 
 
 def test_a_pending_file_has_no_variants() -> None:
-    with pytest.raises(FileStateError, match="has no path until it is stored"):
-        variant_path(FileObject(content=b"a"), ALL[0])
+    with pytest.raises(FileStateError, match="is not stored yet, so it has no variants"):
+        FileObject(content=b"a").variant(ALL[0])
 
 
 def test_what_is_not_a_recipe_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"a recipe is a Thumbnail, Resize or Custom of filerow.variants, not str"):
-        variant_id(stored(), "thumb")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"a recipe is a Thumbnail, Resize or Custom of filerow.variants, not int"):
+        stored().variant(200)  # type: ignore[arg-type]
+
+
+def test_an_undeclared_name_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"knows no variant 'thumb': variants= of a column .* pass the recipe"):
+        stored().variant("thumb")
 
 
 def test_id_says_what_the_protocol_says() -> None:
     document = {**json.loads(ALL[0].canonical()), "original": ["etag", "1"]}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    assert variant_id(stored("logo.png", etag="1"), ALL[0]) == hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert stored("logo.png", etag="1").variant(ALL[0]).id == hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -27,9 +27,11 @@ from filerow._content import (
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, public_view, to_document
 from filerow._execution.steps import Steps, run, run_async
 from filerow._execution.threads import in_thread
+from filerow._file.variant import Variant, variant_of
 from filerow._file.view import json_schema_for
 from filerow._media_types import canonical, claimed_type
-from filerow._paths import RECORD, STAGING, clean_filename, generate_path, is_generated, uuid7_hex
+from filerow._paths import RECORD, RESERVED, STAGING, clean_filename, generate_path, is_generated, is_reserved, uuid7_hex
+from filerow._recipes import Recipe, Variants
 from filerow._registry import StorageRegistry, in_force, key_of, others, process_registry, storages
 from filerow.backends._paths import check_path
 from filerow.backends._sign_request import plain_read, whole_seconds
@@ -101,10 +103,14 @@ class Shown(NamedTuple):
     Attributes:
         keys: The metadata keys that clients may see.
         cache_control: The ``Cache-Control`` of responses; ``None`` leaves it to the caller.
+        variants: The recipes that the column declares, by name.
+        column: ``table.column``; empty if several columns share the type.
     """
 
     keys: tuple[str, ...] = ()
     cache_control: str | None = None
+    variants: Variants = ()
+    column: str = ""
 
 
 UNSHOWN = Shown()
@@ -333,6 +339,16 @@ class FileObject:
         """Your own JSON values, read-only; see :meth:`replace`."""
         return self._facts.metadata
 
+    @property
+    def width(self) -> int | None:
+        """Width of an image in pixels, as shown; ``None`` if nobody looked."""
+        return self._facts.width
+
+    @property
+    def height(self) -> int | None:
+        """Height of an image in pixels, as shown; ``None`` if nobody looked."""
+        return self._facts.height
+
     # -- derived values ------------------------------------------------------------------------------------------------
 
     def replace(self, *, metadata: Mapping[str, Any] | None = None, filename: str | None = None) -> Self:
@@ -504,7 +520,7 @@ class FileObject:
         facts = self._facts
         if not facts.backend:  # it left the choice to the default backend, which another process may not share
             facts = facts._replace(backend=self.backend.key)
-        return seal_reference(Referenced(facts, *self._shown), expires_in=expires_in, audience=audience, keys=keys)
+        return seal_reference(Referenced(facts, *self._shown[:2]), expires_in=expires_in, audience=audience, keys=keys)
 
     @classmethod
     def from_reference(
@@ -669,6 +685,23 @@ class FileObject:
     ) -> Self:
         name, kind = filename or found.name or None, found.content_type or None
         return cls(backend, filename=name, content_type=kind, metadata=metadata, content=found.content)
+
+    # -- variants ------------------------------------------------------------------------------------------------------
+
+    def variant(self, wanted: str | Recipe) -> Variant:
+        """Return an image derived from this file, made when it is first read.
+
+        Args:
+            wanted: A name in the column's ``variants=``, or a recipe of ``filerow.variants``.
+
+        Raises:
+            RecipeError: The column declares no variant of this name, or the file has no column.
+            FileStateError: The file is not stored.
+            TypeError: It is neither a name nor a recipe.
+        """
+        if not self._facts.path or self._content is not None:
+            raise FileStateError(f"{self!r} is not stored yet, so it has no variants; commit its row's session, or call save()")
+        return variant_of(self._facts, self._storages, wanted, self._shown.variants, self._shown.column)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -1090,7 +1123,19 @@ def _read_only(name: str) -> Callable[[object, object], NoReturn]:
     return refuse
 
 
-for _fact in ("path", "filename", "content_type", "size", "checksum", "etag", "version_id", "last_modified", "metadata"):
+for _fact in (
+    "path",
+    "filename",
+    "content_type",
+    "size",
+    "checksum",
+    "etag",
+    "version_id",
+    "last_modified",
+    "metadata",
+    "width",
+    "height",
+):
     setattr(FileObject, _fact, getattr(FileObject, _fact).setter(_read_only(_fact)))  # type checkers see no setter
 
 
@@ -1118,10 +1163,19 @@ def not_a_file(name: str, value: object, *, in_list: bool = False) -> TypeError 
 def _chosen_path(path: str, key: str) -> str:
     if not isinstance(path, str):
         raise _positional("to_filename", path)
-    if path == RECORD:
-        msg = "this path is reserved for Filerow's own object that says which database may delete here"
-        raise InvalidPathError(msg, operation="put", backend=key, path=path)
-    return check_path(path, key, "put")
+    return chosen_path(path, key)
+
+
+def chosen_path(path: str, backend: str) -> str:
+    """Return a path under which an application may store a file.
+
+    Raises:
+        InvalidPathError: It is not a path, or is reserved for objects of Filerow's own.
+    """
+    if is_reserved(check_path(path, backend, "put")):
+        msg = f"{RESERVED}/ and {RECORD} are reserved for Filerow's own objects; choose another path"
+        raise InvalidPathError(msg, operation="put", backend=backend, path=path)
+    return path
 
 
 def _raise_first(failed: Mapping[str, StorageError]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from filerow._document import Facts, facts_from, to_document
-from filerow._paths import RECORD
+from filerow._paths import is_reserved
 from filerow._registry import storages
 from filerow._tokens import LONGEST_TOKEN, Keys, Purpose
 from filerow.backends._paths import check_known_path
@@ -107,6 +107,6 @@ def _check_audience(audience: object) -> None:
 
 def _check_path(facts: Facts) -> None:
     check_known_path(facts.path, facts.backend, "read")
-    if facts.path == RECORD:
-        msg = "this path is reserved for Filerow's own object that says which database may delete here"
+    if is_reserved(facts.path):
+        msg = "this path is reserved for Filerow's own objects"
         raise InvalidPathError(msg, operation="read", backend=facts.backend, path=facts.path)

@@ -211,6 +211,8 @@ class Upload(Job):
         )
 
     def _placed(self, info: ObjectInfo, **found: Any) -> Facts:
+        if self._checks.sides is not None:
+            found["width"], found["height"] = self._checks.sides
         return self._wanted._replace(
             **found,
             backend=self._backend.key,
@@ -397,6 +399,7 @@ class Copy(StepsJob):
             etag=info.etag,
             version_id=info.version_id,
             last_modified=info.last_modified or time.time(),
+            variants=(),
         )
 
 

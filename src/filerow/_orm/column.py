@@ -14,9 +14,10 @@ lets queries look into them; it does no I/O. ``_orm.events`` stores and deletes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from sqlalchemy import JSON, BigInteger, ColumnElement, and_, cast, or_, type_coerce
 from sqlalchemy.engine import Dialect
@@ -26,6 +27,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from filerow._file.list import FileObjectList, read_list
 from filerow._file.object import FileObject, FileState, Shown, Snapshot, content_in, facts_of, loaded, not_a_file, restore
 from filerow._paths import Chooser, checked_path, checked_shards
+from filerow._recipes import MakeChoice, Recipe, Variants, checked_make, checked_variants
 from filerow._registry import key_of
 from filerow._validation.patterns import checked_types
 from filerow._validation.rules import (
@@ -60,6 +62,16 @@ def on_first_use(call: Callable[[], None]) -> Callable[[], None]:
     """Register a callback for the program's first file column."""
     _first_use.append(call)
     return call
+
+
+_declaring: dict[str, WeakSet[StoredObject]] = {}
+"""The types with variants, by their columns' names; of several MetaData there may be several."""
+
+
+def recipes_called(name: str) -> list[Recipe]:
+    """Return the recipes that mapped columns declare as ``table.column:name``."""
+    column, _, variant = name.rpartition(":")
+    return [dict(one.variants)[variant] for one in _declaring.get(column, ()) if variant in dict(one.variants)]
 
 
 _NO_BULK_METHODS = (
@@ -105,6 +117,9 @@ class StoredObject(TypeDecorator[Any]):
         lifecycle: ``False`` stores new files but never copies or deletes any: the application does.
         stored_with: How to store the objects: cache control, storage class, tags, metadata. An
             option that the backend does not support is refused once both are known.
+        variants: Images derived from the column's files: recipes of ``filerow.variants`` by name.
+        make_variants: When they are made: at ``"first_use"``, or before the ``"commit"``; for all,
+            by name, or as a function of the row returns.
     """
 
     impl: TypeEngine[Any] | type[TypeEngine[Any]] = JSON
@@ -138,6 +153,8 @@ class StoredObject(TypeDecorator[Any]):
         lifecycle: bool = True,
         public_metadata: Sequence[str] = (),
         stored_with: StoredWith | None = None,
+        variants: Mapping[str, Recipe] | None = None,
+        make_variants: MakeChoice = "first_use",
     ) -> None:
         super().__init__()
         while _first_use:
@@ -153,13 +170,20 @@ class StoredObject(TypeDecorator[Any]):
         self.shards: int = checked_shards(shards)
         self.lifecycle = lifecycle
         self.public_metadata: tuple[str, ...] = checked_keys(public_metadata)
+        # A result processor depends on them, so they belong to the cache key.
+        self.variants: Variants = checked_variants(variants)
         # Underscored to keep them out of SQLAlchemy's cache key: SQL does not depend on them.
         checks = checked_validators(validators)
-        self._rules = Rules(self.max_size, self.content_types, "", limits, checks, self.min_size, self.image_size)
+        self._rules = Rules(
+            self.max_size, self.content_types, "", limits, checks, self.min_size, self.image_size, bool(self.variants)
+        )
         self._rules_of: dict[str, Rules] = {}
         self._field: str | None = None
+        self._column: str | None = None
         self._stored_with = checked_options(stored_with)
-        self._shown = Shown(self.public_metadata, None if stored_with is None else stored_with.cache_control)
+        self._make_variants = checked_make(make_variants, self.variants)
+        cached = None if stored_with is None else stored_with.cache_control
+        self._shown = Shown(self.public_metadata, cached, self.variants)
 
     @property
     def stored_with(self) -> StoredWith | None:
@@ -185,12 +209,16 @@ class StoredObject(TypeDecorator[Any]):
 
     # -- checks --------------------------------------------------------------------------------------------------------
 
-    def _named(self, field: str) -> None:
-        """Set the attribute's name for messages.
+    def _named(self, field: str, column: str) -> None:
+        """Set the attribute's name for messages, and the column's for URLs.
 
-        A type shared by several attributes has none.
+        A type shared by several has none.
         """
         self._field = field if self._field in {None, field} else ""
+        if self.variants:
+            self._column = column if self._column in {None, column} else ""
+            self._shown = self._shown._replace(column=self._column)
+            _declaring.setdefault(column, WeakSet()).add(self)
 
     def check(self, value: object, *, field: str = "") -> FileObject:
         """Check content against all rules of this column without storing it.
@@ -311,20 +339,20 @@ class StoredObject(TypeDecorator[Any]):
         A single document is parsed only when the file's facts are read.
         """
         decode = self.impl_instance.result_processor(dialect, coltype)
-        shown = self._shown
         if self.multiple:
 
             def process_list(value: Any) -> Any:
                 documents: Any = _decoded(decode, value) if decode is not None and isinstance(value, str | bytes) else value
                 # other libraries leave one document from before the column was a list, and null for a removed file
                 many = [documents] if isinstance(documents, dict) else documents or ()
+                shown = self._shown
                 return read_list(loaded(document, shown) for document in many if document is not None)
 
             return process_list
 
         def process(value: Any) -> Any:
             # "null" is JSON null, which other libraries store for no file
-            return None if value is None or value in ("null", b"null") else loaded(value, shown)
+            return None if value is None or value in ("null", b"null") else loaded(value, self._shown)
 
         return process
 
@@ -390,6 +418,16 @@ class StoredObject(TypeDecorator[Any]):
         def size(self) -> ColumnElement[int]:
             """Length in bytes."""
             return cast(self._text("size"), BigInteger)  # as_integer() has 32 bits on PostgreSQL
+
+        @property
+        def width(self) -> ColumnElement[int]:
+            """Width of an image in pixels."""
+            return cast(self._text("width"), BigInteger)
+
+        @property
+        def height(self) -> ColumnElement[int]:
+            """Height of an image in pixels."""
+            return cast(self._text("height"), BigInteger)
 
         @property
         def last_modified(self) -> ColumnElement[float]:

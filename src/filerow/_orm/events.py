@@ -226,7 +226,7 @@ def _listen_to_fields(mapper: Mapper[Any]) -> None:
         event.listen(class_, "before_insert", _catch_up, raw=True)
         event.listen(class_, "before_update", _catch_up, raw=True)
     for field in (one for one in fields if one.column not in known):
-        field.type._named(field.key)
+        field.type._named(field.key, field.name)
         if mapper.get_property(field.key).parent is mapper:  # an inherited attribute has its parent class's listeners
             attribute = getattr(class_, field.key)
             if field.type.multiple:

@@ -99,6 +99,11 @@ class Field:
         """Name of the column's table."""
         return getattr(self.column.table, "name", "files")
 
+    @property
+    def name(self) -> str:
+        """``table.column``, preceded by the table's schema, if it has one."""
+        return f"{getattr(self.column.table, 'fullname', self.table)}.{self.column.name}"
+
     def initial(self) -> Any:
         """Return the value of a new row's column when nothing is set.
 

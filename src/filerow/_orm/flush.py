@@ -25,6 +25,7 @@ from filerow._file.object import (
     FileState,
     Snapshot,
     attached,
+    chosen_path,
     complete,
     content_in,
     facts_of,
@@ -42,7 +43,6 @@ from filerow._orm.reports import failure_of
 from filerow._paths import STAGING, PathRequest, generate_path, is_generated, safe_extension, uuid7_hex
 from filerow._registry import in_force, is_plain, storages
 from filerow._validation.rules import Rules
-from filerow.backends._paths import check_path
 from filerow.backends._stored_with import StoredWith, check_kept
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendMismatchError, FileStateError, ObjectNotFoundError
@@ -154,9 +154,8 @@ class Work:
         marked = []
         for store, claimed in claims:
             field = store.change.slot.field
-            own = f"{getattr(field.column.table, 'fullname', field.table)}.{field.column.name}"
-            if claimed.column not in {"", own}:
-                raise wrong_column(claimed.column, own)
+            if claimed.column not in {"", field.name}:
+                raise wrong_column(claimed.column, field.name)
             if self.outbox_of(field) is None:
                 marked.append(claimed)
         if marked:
@@ -501,7 +500,7 @@ def _destination(change: SlotChange, file: FileObject, wanted: str) -> tuple[Sto
     instance = owner.obj() if isinstance(owner, InstanceState) else None
     extension = safe_extension(file.filename)
     request = PathRequest(column.table, name, uuid7_hex(), extension, file.filename, instance)
-    path = check_path(column.type.path(request), backend.key, "put")
+    path = chosen_path(column.type.path(request), backend.key)
     return backend, path, request.token in path
 
 

@@ -28,10 +28,17 @@ from filerow.exceptions import ContentError
 
 
 class Seen(NamedTuple):
-    """What a look at a file found: what its validators are given."""
+    """What a look at a file found.
+
+    Attributes:
+        head: Its first bytes, for its validators.
+        facts: What its validators are told.
+        sides: Width and height of an image as it is shown.
+    """
 
     head: bytes
     facts: Inspection
+    sides: tuple[int, int] | None = None
 
 
 def examine(head: bytes, read_at: ReadAt, size: int | None, known: Facts, rules: Rules) -> Seen:
@@ -48,7 +55,9 @@ def examine(head: bytes, read_at: ReadAt, size: int | None, known: Facts, rules:
     found = dimensions(read_at, content_type, size, shown=shown) if rules.looks_at_images else None
     rules.check_dimensions(content_type, found, known.filename)
     width, height = found or (None, None)
-    return Seen(head, Inspection(known.filename, content_type, size, width, height, rules.field, known.metadata))
+    sides = found if shown or not rules.measures else dimensions(read_at, content_type, size)
+    told = Inspection(known.filename, content_type, size, width, height, rules.field, known.metadata)
+    return Seen(head, told, sides if shown or rules.measures else None)
 
 
 class Checks:
@@ -64,12 +73,14 @@ class Checks:
         content: The bytes, put aside where a validator had to see all of a stream.
         metadata: The file's, with what the validators added.
         content_type: What the file is; set by the last look.
+        sides: Width and height of an image as it is shown, if they were read; likewise.
     """
 
     def __init__(self, content: Content, known: Facts, rules: Rules, meter: Meter | None = None) -> None:
         self.content = content
         self.metadata = known.metadata
         self.content_type = known.content_type
+        self.sides: tuple[int, int] | None = None
         claim = known.content_type or content.content_type or ""
         self._known = known if claim == known.content_type else known._replace(content_type=claim)
         self._rules = rules
@@ -159,7 +170,7 @@ class Checks:
             assert prepared is not None  # noqa: S101 - a stream is looked at by what was read ahead of it
             size = len(prepared.body) if isinstance(prepared.body, Buffer) else content.size if content.ranged else None
             seen = examine(prepared.head, _reader(prepared, content), size, self._known, self._rules)
-        self.content_type = seen.facts.content_type
+        self.content_type, self.sides = seen.facts.content_type, seen.sides
         return seen
 
     def _due(self, *, whole: bool) -> list[Any]:

@@ -108,6 +108,7 @@ class Rules(NamedTuple):
         validators: The application's own checks.
         min_size: Minimum size of a file in bytes.
         image_size: Which width and height of an image count.
+        measures: Width and height are read whether there are limits or not.
     """
 
     max_size: int | None = None
@@ -117,6 +118,7 @@ class Rules(NamedTuple):
     validators: tuple[Any, ...] = ()
     min_size: int = 0
     image_size: ImageSize = "shown"
+    measures: bool = False
 
     def check_size(self, size: int, filename: str = "") -> None:
         """Refuse more than ``max_size`` bytes.
@@ -178,7 +180,7 @@ class Rules(NamedTuple):
     @property
     def looks_at_images(self) -> bool:
         """Whether anything here depends on an image's width and height."""
-        return self.image != NO_LIMITS or bool(self.validators)
+        return self.image != NO_LIMITS or bool(self.validators) or self.measures
 
     def check_dimensions(self, content_type: str, found: tuple[int, int] | None, filename: str = "") -> None:
         """Refuse an image that breaks a limit or has no readable width and height.

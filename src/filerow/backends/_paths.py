@@ -10,6 +10,11 @@ from filerow.exceptions import InvalidPathError, StorageError
 MAX_PATH_BYTES = 900
 """S3 keys may have 1,024 bytes; the rest is left to a backend's own prefix."""
 
+MAX_DERIVED_BYTES = 960
+"""The same for what is derived from an object: its path contains the whole one of that object."""
+
+_DERIVED = "_filerow/"
+
 MAX_SEGMENT_BYTES = 200
 """Filesystems take 255 bytes a name; temporary names beside the target need some of them."""
 
@@ -101,8 +106,9 @@ def _flaw(path: str) -> str:
         encoded = path.encode()
     except UnicodeEncodeError:
         return "a path is valid Unicode; this one has a lone surrogate"
-    if len(encoded) > MAX_PATH_BYTES:
-        return f"a path has at most {MAX_PATH_BYTES} bytes; this one has {len(encoded)}"
+    most = MAX_DERIVED_BYTES if path.startswith(_DERIVED) else MAX_PATH_BYTES
+    if len(encoded) > most:
+        return f"a path has at most {most} bytes; this one has {len(encoded)}"
     for segment in path.split("/"):
         if segment in {"", ".", ".."}:
             return "a path has no empty, '.' or '..' segments"

@@ -61,6 +61,10 @@ def _answer_steps(
 ) -> Steps[Reply]:
     if method not in READS:
         return not_allowed(*READS)
+    if query.startswith("v="):
+        from filerow.http._variant import variant_steps  # needs the extra "images", as whoever signs such a URL does
+
+        return (yield from variant_steps(method, key, path, query, headers))
     try:
         backend, request = _permitted(method, key, path, query)
         info: ObjectInfo = yield Call(backend.head, backend.head_async, (path,))

@@ -16,7 +16,8 @@ from typing import IO, Any, NamedTuple
 import PIL
 from PIL import Image, ImageCms, ImageFilter, features
 
-from filerow.variants._wire import MOVING, Limits, UnmakableError, VariantPlan
+from filerow._variant_plan import MOVING, VariantPlan
+from filerow.variants._wire import Limits, UnmakableError
 
 Function = Callable[..., Image.Image]
 

@@ -8,19 +8,25 @@ import contextlib
 import os
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
-from filerow._file.object import FileObject
+from filerow._file.object import FileObject, facts_of
+from filerow._recipes import Recipe, checked_recipe, variant_id
 from filerow._validation.images import dimensions
 from filerow._validation.types import sniff
+from filerow._variant_plan import MOVING, VariantPlan
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import RecipeError, UndecodableError, VariantError, VariantTooLargeError, WorkerError
 from filerow.variants._process import Raw
-from filerow.variants._recipes import Recipe, variant_id
-from filerow.variants._source import Original, VariantSource, opened
-from filerow.variants._wire import MOST_DETAIL, MOVING, Limits, UnmakableError, VariantPlan
+from filerow.variants._source import Original, VariantSource, opened, opened_object
+from filerow.variants._wire import MOST_DETAIL, Limits, UnmakableError
 from filerow.variants._workers import VariantWorkers, default_workers
+
+T = TypeVar("T")
 
 _HEAD = 1 << 12
 _MODULE = re.compile(r"[A-Za-z_][\w.]{0,99}", re.ASCII)
@@ -82,33 +88,35 @@ def make_variant(source: VariantSource, recipe: Recipe, *, workers: VariantWorke
         ObjectNotFoundError: The file's object is gone.
         FileStateError: The file has no bytes, or some that can be read only once.
     """
-    return run(_steps(source, recipe, workers, None))
+    return run(making(source, recipe, workers))
 
 
 async def make_variant_async(source: VariantSource, recipe: Recipe, *, workers: VariantWorkers | None = None) -> MadeVariant:
     """Make a variant of an image; see :func:`make_variant`."""
-    return await run_async(_steps(source, recipe, workers, id(asyncio.get_running_loop())))
+    return await run_async(making(source, recipe, workers))
 
 
-def _steps(source: VariantSource, recipe: Recipe, workers: VariantWorkers | None, loop: int | None) -> Steps[MadeVariant]:
-    """Make a variant, or wait for it.
-
-    Calls that block wait only for others that block, and awaited ones only for those of their own event loop: nobody may hold up
-    what it waits for.
-    """
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"a recipe is a Thumbnail, Resize or Custom of filerow.variants, not {type(recipe).__name__}")
+def making(source: VariantSource, recipe: Recipe, workers: VariantWorkers | None = None) -> Steps[MadeVariant]:
+    """Make a variant, or wait for whoever makes it already; see :func:`make_variant`."""
+    checked_recipe(recipe)
     makers = workers or default_workers()
     original = yield from opened(source, makers.max_source)
-    if not original.size:
-        raise _error(UnmakableError("not-an-image"), makers, recipe)
     if original.place is None or not isinstance(source, FileObject):
         return (yield from _made(original, recipe, makers))
-    key = (id(makers), *original.place, variant_id(source, recipe), loop)
-    return (yield from _once(key, original, recipe, makers))
+    key = (id(makers), *original.place, variant_id(facts_of(source), recipe))
+    return (yield from made_once(key, lambda: _made(original, recipe, makers)))
+
+
+def making_of_object(backend: StorageBackend, facts: Facts, recipe: Recipe) -> Steps[MadeVariant]:
+    """Make a variant of a stored object."""
+    makers = default_workers()
+    original = yield from opened_object(backend, facts.path, facts.size, makers.max_source)
+    return (yield from _made(original, recipe, makers))
 
 
 def _made(original: Original, recipe: Recipe, workers: VariantWorkers) -> Steps[MadeVariant]:
+    if not original.size:
+        raise _error(UnmakableError("not-an-image"), workers, recipe)
     try:
         raw = yield from workers.make(recipe.plan, original)
     except UnmakableError as error:
@@ -155,7 +163,7 @@ def _error(error: UnmakableError, workers: VariantWorkers, recipe: Recipe) -> Va
 
 # -- one making at a time --------------------------------------------------------------------------------------------------
 
-_Promise = concurrent.futures.Future[MadeVariant]
+_Promise = concurrent.futures.Future[Any]
 
 
 class _LeaderGoneError(Exception):
@@ -166,24 +174,39 @@ _running: dict[tuple[Any, ...], _Promise] = {}
 _lock = threading.Lock()
 
 
-def _once(key: tuple[Any, ...], original: Original, recipe: Recipe, workers: VariantWorkers) -> Steps[MadeVariant]:
-    """Make a variant, or wait for whoever makes the same one already."""
+def made_once(key: tuple[Any, ...], make: Callable[[], Steps[T]]) -> Steps[T]:
+    """Make something, or wait for whoever in this process makes the same already.
+
+    Calls that block wait only for others that block, and awaited ones only for those of their own event loop: nobody may hold up
+    what it waits for.
+
+    Args:
+        key: Tells it from others.
+        make: Returns the steps that make it.
+    """
+    key = (*key, (yield Call(_no_loop, _this_loop)))
     while True:
         mine: _Promise = concurrent.futures.Future()
         with _lock:
             promise = _running.setdefault(key, mine)
         if promise is mine:
-            return (yield from _leading(mine, key, original, recipe, workers))
+            return (yield from _leading(mine, key, make))
         with contextlib.suppress(_LeaderGoneError):
-            made: MadeVariant = yield _waiting_for(promise)
+            made: T = yield _waiting_for(promise)
             return made
 
 
-def _leading(
-    promise: _Promise, key: tuple[Any, ...], original: Original, recipe: Recipe, workers: VariantWorkers
-) -> Steps[MadeVariant]:
+def _no_loop() -> None:
+    return None
+
+
+async def _this_loop() -> int:
+    return id(asyncio.get_running_loop())
+
+
+def _leading(promise: _Promise, key: tuple[Any, ...], make: Callable[[], Steps[T]]) -> Steps[T]:
     try:
-        made = yield from _made(original, recipe, workers)
+        made = yield from make()
     except Exception as error:
         _end(key, promise)
         promise.set_exception(error)
@@ -204,7 +227,7 @@ def _end(key: tuple[Any, ...], promise: _Promise) -> None:
 
 
 def _waiting_for(promise: _Promise) -> Call:
-    async def wait() -> MadeVariant:
+    async def wait() -> Any:
         return await asyncio.shield(asyncio.wrap_future(promise))
 
     return Call(promise.result, wait)

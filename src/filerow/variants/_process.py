@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filerow._execution.steps import Steps, threaded
+from filerow._variant_plan import VariantPlan
 from filerow.exceptions import UndecodableError, VariantError, VariantTimeoutError, VariantTooLargeError, WorkerError
 from filerow.variants._link import Deadline, WorkerLink
 from filerow.variants._source import Original
@@ -31,7 +32,6 @@ from filerow.variants._wire import (
     DecodeJob,
     Limits,
     UnmakableError,
-    VariantPlan,
 )
 
 # The package itself would import SQLAlchemy; a worker needs only what stands beside this file. It looks for modules where this

@@ -11,6 +11,7 @@ from filerow._buffers import BUFFERS
 from filerow._content import expect_length
 from filerow._execution.steps import Call, Steps, threaded
 from filerow._file.object import FileObject, FileState
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import ContentError, FileStateError, VariantTooLargeError
 
 VariantSource: TypeAlias = FileObject | bytes | bytearray | memoryview | os.PathLike[str]
@@ -73,10 +74,21 @@ def _of_file(file: FileObject, most: int) -> Steps[Original]:
         return _of_bytes(content)
     if file.state in {FileState.PENDING, FileState.DELETED}:
         raise FileStateError(f"{file!r} has no bytes to make a variant of")
-    backend, path, known = file.backend, file.path, file.size
+    return (yield from opened_object(file.backend, file.path, file.size, most))
+
+
+def opened_object(backend: StorageBackend, path: str, known: int | None, most: int) -> Steps[Original]:
+    """Return the bytes of a stored object; see :func:`opened`.
+
+    Args:
+        backend: Where it is.
+        path: Its path.
+        known: Its length in bytes, if that is known.
+        most: Maximum number of bytes.
+    """
     if known is None:
         known = (yield Call(backend.head, backend.head_async, (path,))).size or 0
-        _check_size(known, most)
+    _check_size(known, most)
     size = known
 
     def read(start: int, end: int) -> Call:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple, TypedDict
 
+from filerow._variant_plan import VariantPlan
+
 HEAD = struct.Struct("!cI")
 """Begins each message about one image: its kind and the length of the rest."""
 
@@ -31,34 +33,6 @@ BLOCK = 8 << 20
 
 MOST_DETAIL = 300
 """Characters that a worker may say about a function of the application."""
-
-
-MOVING = ("gif", "webp")
-"""Formats of variants that keep an animation."""
-
-
-class VariantPlan(TypedDict):
-    """What to make of an image, from a recipe.
-
-    Attributes:
-        fit: ``cover`` crops to the ratio of the box; ``contain`` does not.
-        crop: Which part ``cover`` keeps, ``centre`` or ``attention``.
-        width: Width of the box in pixels; ``None`` for any.
-        height: Its height.
-        format: The format of the result.
-        quality: 1 to 100, where the format has one.
-        function: ``module:name`` of a function of the application, or empty.
-        arguments: Its arguments.
-    """
-
-    fit: str
-    crop: str
-    width: int | None
-    height: int | None
-    format: str
-    quality: int | None
-    function: str
-    arguments: dict[str, str | int | float | bool | None]
 
 
 class Limits(NamedTuple):

@@ -15,10 +15,11 @@ from typing import Self, TypeVar
 
 from filerow._execution.steps import Call, Steps, run, run_async, threaded
 from filerow._validation.rules import parse_size
+from filerow._variant_plan import VariantPlan
 from filerow.exceptions import VariantBusyError, WorkerError
 from filerow.variants._process import Asked, Raw, WorkerProcess, WorkerVanishedError, output_too_large, start
 from filerow.variants._source import Original
-from filerow.variants._wire import Limits, VariantPlan
+from filerow.variants._wire import Limits
 
 T = TypeVar("T")
 

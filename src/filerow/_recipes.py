@@ -1,4 +1,7 @@
-"""Recipes: what to make of an image, and how the variant is named."""
+"""Recipes: what to make of an image, and how the variant is named. Pure.
+
+``filerow.variants`` shows them to users, and makes the variants. Columns, files, URLs and maintenance need only their names.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,27 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import FunctionType, MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 from filerow._document import Facts
-from filerow._file.object import FileObject, facts_of
-from filerow._paths import is_generated
+from filerow._paths import RESERVED, is_generated
+from filerow._variant_plan import VariantPlan
 from filerow.exceptions import RecipeError, VariantError
-from filerow.variants._wire import VariantPlan
 
 VariantFormat: TypeAlias = Literal["avif", "gif", "jpeg", "png", "tiff", "webp"]
 """A format of variants."""
 
 Scalar: TypeAlias = str | int | float | bool | None
 
-FOLDER = "_filerow/variants"
+VARIANTS = f"{RESERVED}/variants"
+"""The folder of all variants of a backend: each lies below the whole path of its original."""
+
 MOST_PATH_BYTES = 960
+FAILED = ".failed"
+"""The extension of the notes that a variant cannot be made."""
+
 _PROTOCOL = 1
 _MOST_SIDE = 16383  # WebP's
 _MOST_ARGUMENTS = 4096
@@ -233,50 +240,148 @@ class Custom(Recipe):
         return {**plan, "function": str(self.function), "arguments": dict(self.arguments)}
 
 
+def recipe_text(recipe: Recipe) -> str:
+    """Return a recipe as JSON, from which :func:`recipe_from` makes it again."""
+    given = {one.name: getattr(recipe, one.name) for one in fields(cast("Any", recipe))}
+    if isinstance(recipe, Custom):
+        given["arguments"] = dict(recipe.arguments)
+    return _json({"kind": recipe.kind, **{name: value for name, value in given.items() if value is not None}})
+
+
+def recipe_from(text: str) -> Recipe:
+    """Return the recipe of a text that this application has signed.
+
+    Raises:
+        RecipeError: Another release made the text.
+    """
+    try:
+        given = json.loads(text)
+        kind = {one.kind: one for one in (Thumbnail, Resize, Custom)}[given.pop("kind")]
+        return kind(**given)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecipeError(f"this recipe is of another release of Filerow: {text[:200]}") from error
+
+
 def _rebuild(name: str, function: str, options: dict[str, Any]) -> Custom:
     return Custom(name, function, **{key: value for key, value in options.items() if key not in {"name", "function"}})
 
 
-def variant_id(file: FileObject, recipe: Recipe) -> str:
+def variant_id(facts: Facts, recipe: Recipe) -> str:
     """Return the 32 hex digits that name a variant of a stored file.
 
     They depend on the recipe, and on the file's content where its path may be used again.
 
     Args:
-        file: The original.
+        facts: The original's.
         recipe: What to make of it.
 
     Raises:
-        FileStateError: The file is not stored.
         VariantError: The file has a path that may be used again, and nothing is known of its content.
     """
-    document = json.loads(_checked(recipe).canonical())
-    path = file.path
-    if not is_generated(path):
-        document["original"] = _content_of(facts_of(file))
+    document = json.loads(recipe.canonical())
+    if not is_generated(facts.path):
+        document["original"] = _content_of(facts)
     return hashlib.sha256(_json(document).encode()).hexdigest()[:32]
 
 
-def variant_path(file: FileObject, recipe: Recipe) -> str:
-    """Return the path of a variant of a stored file.
-
-    Args:
-        file: The original.
-        recipe: What to make of it.
+def variant_path(facts: Facts, recipe: Recipe) -> str:
+    """Return the path of a variant of a stored file; see :func:`variant_id`.
 
     Raises:
-        FileStateError: The file is not stored.
         VariantError: The path has more than 960 bytes.
     """
-    path = f"{FOLDER}/{file.path}/{variant_id(file, recipe)}{recipe.extension}"
+    path = f"{variants_of(facts.path)}{variant_id(facts, recipe)}{recipe.extension}"
     length = len(path.encode())
     if length > MOST_PATH_BYTES:
         msg = (
-            f"the path of a variant has at most {MOST_PATH_BYTES} bytes, and this one would have {length}: {file!r} has a path "
-            "that is too long to have variants; give it a shorter one"
+            f"the path of a variant has at most {MOST_PATH_BYTES} bytes, and this one would have {length}: {facts.path!r} is too "
+            "long to have variants; store the file under a shorter path"
         )
         raise VariantError(msg, code="path-too-long")
     return path
+
+
+def variants_of(path: str) -> str:
+    """Return the prefix of all variants of the object at a path."""
+    return f"{VARIANTS}/{path}/"
+
+
+def extension_of(content_type: str) -> str:
+    """Return the extension of variants of a media type."""
+    return _EXTENSIONS[content_type.removeprefix("image/")]
+
+
+def failed_path(path: str) -> str:
+    """Return where it is noted that the variant at a path cannot be made."""
+    return f"{path.rpartition('.')[0]}{FAILED}"
+
+
+def computed_paths(path: str, variants: Variants) -> list[str]:
+    """Return where declared variants of an object can be, if its path tells.
+
+    Args:
+        path: The original's.
+        variants: Those that its column declares.
+
+    Returns:
+        The paths of the variants and of their failures; empty if the ids depend on more than the path.
+    """
+    if not is_generated(path):
+        return []
+    found = [f"{variants_of(path)}{variant_id(Facts(path=path), recipe)}" for _, recipe in variants]
+    ends = [recipe.extension for _, recipe in variants]
+    return [name + end for name, extension in zip(found, ends, strict=True) for end in (extension, FAILED)]
+
+
+Variants: TypeAlias = tuple[tuple[str, Recipe], ...]
+"""The recipes of a column by name, hashable."""
+
+MakeTime: TypeAlias = Literal["commit", "first_use"]
+"""When a variant is made."""
+
+MakeChoice: TypeAlias = MakeTime | Mapping[str, MakeTime] | Callable[[Any], MakeTime | Mapping[str, MakeTime]]
+"""When the variants of a column are made: all alike, by name, or as a function of the row says."""
+
+
+def checked_variants(given: Mapping[str, Recipe] | None) -> Variants:
+    """Return a column's ``variants=``.
+
+    Raises:
+        TypeError: It is not a mapping of recipes by name.
+        RecipeError: A name has other characters than letters, digits, ``.``, ``_`` and ``-``.
+    """
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping):
+        raise TypeError(f'variants is a mapping such as {{"thumb": Thumbnail(200, 200)}}, not {type(given).__name__}')
+    for name, recipe in given.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise RecipeError(f"the name of a variant has 1 to 64 letters, digits, '.', '_' or '-', unlike {name!r}")
+        checked_recipe(recipe)
+    return tuple(given.items())
+
+
+def checked_make(given: MakeChoice, variants: Variants) -> MakeChoice:
+    """Return a column's ``make_variants=``.
+
+    Raises:
+        ValueError: It is neither ``"commit"`` nor ``"first_use"``, or names a variant that the column does not have.
+    """
+    if not callable(given):
+        moments_of(given, variants)
+    return dict(given) if isinstance(given, Mapping) else given
+
+
+def moments_of(given: object, variants: Variants) -> list[tuple[str, Recipe]]:
+    """Return those variants that a choice makes at the commit."""
+    names = [name for name, _ in variants]
+    wanted = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    for name, moment in wanted.items():
+        if moment not in ("commit", "first_use"):
+            raise ValueError(f'make_variants is "commit" or "first_use", for all variants or by name, not {moment!r}')
+        if name not in names:
+            raise ValueError(f"make_variants names {name!r}, and the column declares {', '.join(names) or 'no variants'}")
+    return [(name, recipe) for name, recipe in variants if wanted.get(name) == "commit"]
 
 
 def _content_of(facts: Facts) -> list[Any]:
@@ -294,7 +399,12 @@ def _content_of(facts: Facts) -> list[Any]:
     return ["size", facts.size, facts.last_modified]
 
 
-def _checked(recipe: object) -> Recipe:
+def checked_recipe(recipe: object) -> Recipe:
+    """Return a recipe.
+
+    Raises:
+        TypeError: It is something else.
+    """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"a recipe is a Thumbnail, Resize or Custom of filerow.variants, not {type(recipe).__name__}")
     return recipe

@@ -1,0 +1,208 @@
+"""``Variant``: an image derived from a stored file, as a value.
+
+It names an object: where it is and what it is follows from the original and its recipe, so nothing is looked up. Whoever imports
+a recipe imports ``filerow.variants``, which registers here what makes, stores and signs variants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from filerow._document import Facts
+from filerow._execution.steps import Steps, run, run_async
+from filerow._recipes import Recipe, checked_recipe, variant_id, variant_path
+from filerow._registry import StorageRegistry
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import RecipeError
+
+
+class VariantURL(NamedTuple):
+    """What a URL of a variant must allow.
+
+    Attributes:
+        name: ``table.column:name`` of a declared variant; empty for another one.
+        expires_in: Seconds for which it works.
+        round_expiry: Length in seconds of a window in which all URLs are the same.
+        download_as: The filename of an attachment.
+    """
+
+    name: str
+    expires_in: float
+    round_expiry: float | None
+    download_as: str | None
+
+
+class VariantMaker(Protocol):
+    """What stores variants and makes their URLs: ``filerow.variants``."""
+
+    def content(self, backend: StorageBackend, original: Facts, recipe: Recipe) -> Steps[bytes]:
+        """Return a variant's bytes; make and store it first if need be."""
+        ...
+
+    def signed(self, backend: StorageBackend, original: Facts, recipe: Recipe, asked: VariantURL) -> Steps[str]:
+        """Return a URL of a variant."""
+        ...
+
+
+_makers: list[VariantMaker] = []
+
+
+def register_maker(maker: VariantMaker) -> None:
+    """Set what makes variants."""
+    _makers[:] = [maker]
+
+
+def _maker() -> VariantMaker:
+    if not _makers:
+        raise RecipeError("nothing makes variants in this process: import filerow.variants, of the extra filerow[images]")
+    return _makers[0]
+
+
+EXPIRY = 3600
+"""Seconds for which the URL of a variant works, and of the window in which all of them are the same."""
+
+
+class Variant:
+    """An image derived from a stored file by a recipe.
+
+    :meth:`filerow.FileObject.variant` returns it. It need not exist yet: whoever reads it first makes and stores it.
+    """
+
+    __slots__ = ("_column", "_facts", "_name", "_recipe", "_registry")
+
+    def __init__(self, original: Facts, registry: StorageRegistry, recipe: Recipe, name: str = "", column: str = "") -> None:
+        self._facts = original
+        self._registry = registry
+        self._recipe = recipe
+        self._name = name
+        self._column = column
+
+    @property
+    def recipe(self) -> Recipe:
+        """What to make of it."""
+        return self._recipe
+
+    @property
+    def name(self) -> str:
+        """Its name in the column's ``variants=``; empty if it is not declared there."""
+        return self._name
+
+    @property
+    def column(self) -> str:
+        """``table.column`` that declares it; empty if unknown."""
+        return self._column
+
+    @property
+    def content_type(self) -> str:
+        """Its media type."""
+        return self._recipe.content_type
+
+    @property
+    def id(self) -> str:
+        """32 hex digits that depend on the recipe.
+
+        Where the original's path may be used again, they depend on its content too.
+        """
+        return variant_id(self._facts, self._recipe)
+
+    @property
+    def path(self) -> str:
+        """Its path inside the original's backend.
+
+        Raises:
+            VariantError: The path is too long.
+        """
+        return variant_path(self._facts, self._recipe)
+
+    @property
+    def filename(self) -> str:
+        """The original's filename, with the extension of the variant."""
+        stem, dot, _ = self._facts.filename.rpartition(".")
+        return f"{stem if dot else self._facts.filename}{self._recipe.extension}"
+
+    def get_content(self) -> bytes:
+        """Return its bytes, which are made and stored at first use.
+
+        Raises:
+            ObjectNotFoundError: The original is gone.
+            UndecodableError: The original is not an image that can be decoded.
+            VariantTooLargeError: The original is too large to be decoded.
+            VariantTimeoutError: It took too long.
+            VariantBusyError: No worker was free in time.
+        """
+        return run(self._content())
+
+    async def get_content_async(self) -> bytes:
+        """Return its bytes; see :meth:`get_content`."""
+        return await run_async(self._content())
+
+    def sign(self, *, expires_in: float = EXPIRY, round_expiry: float | None = EXPIRY, download_as: str | None = None) -> str:
+        """Return a URL that shows it until it expires.
+
+        Of a variant that was stored with its row it is the store's own, of others that of our route, which makes it at first use.
+        Without ``routes()`` in the application the latter leads nowhere.
+
+        Args:
+            expires_in: Seconds for which the URL works.
+            round_expiry: Length in seconds of a window in which all URLs are the same, for caches; ``None`` for none.
+            download_as: Send this filename, as an attachment.
+
+        Raises:
+            SecretError: No secret is set.
+        """
+        return run(self._signed(expires_in, round_expiry, download_as))
+
+    async def sign_async(
+        self, *, expires_in: float = EXPIRY, round_expiry: float | None = EXPIRY, download_as: str | None = None
+    ) -> str:
+        """Return a URL that shows it; see :meth:`sign`."""
+        return await run_async(self._signed(expires_in, round_expiry, download_as))
+
+    def _content(self) -> Steps[bytes]:
+        return _maker().content(self._backend, self._facts, self._recipe)
+
+    def _signed(self, expires_in: float, round_expiry: float | None, download_as: str | None) -> Steps[str]:
+        name = f"{self._column}:{self._name}" if self._column else ""
+        asked = VariantURL(name, expires_in, round_expiry, download_as)
+        return _maker().signed(self._backend, self._facts, self._recipe, asked)
+
+    @property
+    def _backend(self) -> StorageBackend:
+        return self._registry.resolve(self._facts.backend)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Variant):
+            return NotImplemented
+        return self._facts[:2] == other._facts[:2] and self._recipe == other._recipe
+
+    def __hash__(self) -> int:
+        return hash((self._facts[:2], self._recipe))
+
+    def __repr__(self) -> str:
+        return f"<Variant {self._name or self._recipe!r} of {self._facts.filename!r} {self._facts.backend}:{self._facts.path}>"
+
+
+def variant_of(
+    original: Facts, registry: StorageRegistry, wanted: str | Recipe, declared: Iterable[tuple[str, Recipe]], column: str
+) -> Variant:
+    """Return a file's variant by its name in the column, or by a recipe.
+
+    Raises:
+        RecipeError: The column declares no variant of this name.
+        TypeError: It is neither a name nor a recipe.
+    """
+    if not isinstance(wanted, str):
+        recipe = checked_recipe(wanted)
+        name = next((name for name, one in declared if one == recipe), "")
+        return Variant(original, registry, recipe, name, column if name else "")
+    recipes = dict(declared)
+    if wanted in recipes:
+        return Variant(original, registry, recipes[wanted], wanted, column)
+    if recipes:
+        raise RecipeError(f"there is no variant {wanted!r}; the column declares {', '.join(recipes)}")
+    msg = (
+        f"{original.filename!r} knows no variant {wanted!r}: variants= of a column names them for files that its rows load or "
+        "store; otherwise pass the recipe, variant(Thumbnail(64, 64))"
+    )
+    raise RecipeError(msg)

@@ -1,0 +1,143 @@
+"""Responds to requests for variants: read it, or make it, and show it.
+
+The URL names one variant of one object, and is the permission for it. A process that knows another recipe under its name serves
+the variant that it was signed for if that is stored, and else its own, which no cache may keep.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from filerow._document import Facts
+from filerow._execution.steps import Steps
+from filerow._log import extras, logger
+from filerow._orm.column import recipes_called
+from filerow._presentation import safe_headers
+from filerow._recipes import Recipe, extension_of, recipe_from, variant_id, variants_of
+from filerow._registry import storages
+from filerow.exceptions import (
+    BackendNotFoundError,
+    FilerowError,
+    InvalidTokenError,
+    ObjectNotFoundError,
+    SecretError,
+    VariantBusyError,
+    VariantError,
+)
+from filerow.http._conditional import ConditionOutcome, Validators, evaluate
+from filerow.http._problem import problem, refusal
+from filerow.http._reply import Headers, Reply, RequestHeaders, lowered, plain
+from filerow.variants._stored import Wanted, content_of, stored_content
+from filerow.variants._urls import VariantLink, variant_urls
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+RETRY_SECONDS = 5
+"""When a client is to ask again that found all workers busy."""
+
+_UNAVAILABLE = 503
+
+
+class _Found(NamedTuple):
+    """A variant to show.
+
+    Attributes:
+        content: Its bytes.
+        content_type: Its media type.
+        cached: It is the one that was asked for, which is the same forever.
+    """
+
+    content: bytes
+    content_type: str
+    cached: bool
+
+
+def variant_steps(method: str, key: str, path: str, query: str, headers: RequestHeaders) -> Steps[Reply]:
+    """Respond to a request for the URL of a variant."""
+    try:
+        backend, link = _permitted(key, path, query)
+    except FilerowError as error:
+        return problem(error)
+    identity: Headers = (("etag", f'"{link.id}"'), ("cache-control", _cache_control(link)))
+    outcome = evaluate(method, lowered(headers), Validators(f'"{link.id}"'))
+    if outcome is ConditionOutcome.NOT_MODIFIED:
+        return Reply(outcome.value, identity)
+    if outcome is ConditionOutcome.FAILED:
+        return plain(outcome.value, *identity)
+    try:
+        found = yield from _found(backend, path, link)
+    except VariantError as error:
+        return _refused(error, key)
+    except FilerowError as error:
+        return problem(error)
+    return _shown(found, link, method, identity)
+
+
+def _permitted(key: str, path: str, query: str) -> tuple[StorageBackend, VariantLink]:
+    """Return the backend and what its URL names."""
+    try:
+        backend = storages.get_backend(key)
+        return backend, variant_urls().verify(backend, path, query)
+    except BackendNotFoundError:
+        pass
+    except SecretError as error:
+        message = "the URL of a variant on backend %r was refused, since there is no secret to check it with: %s"
+        logger.error(message, key, error, extra=extras("serve", key, error=type(error).__name__))
+    raise InvalidTokenError("this link was not made by this application, or was changed")
+
+
+def _found(backend: StorageBackend, path: str, link: VariantLink) -> Steps[_Found]:
+    """Return the wanted variant, or else this process's own of that name."""
+    original = link.facts(backend.key, path)
+    recipe = _recipe(link, original)
+    if recipe is not None and variant_id(original, recipe) == link.id:
+        content = yield from content_of(backend, Wanted.of(original, recipe))
+        return _Found(content, recipe.content_type, cached=True)
+    stored = yield from stored_content(backend, f"{variants_of(path)}{link.id}{extension_of(link.content_type)}")
+    if stored is not None:
+        return _Found(stored, link.content_type, cached=True)
+    if recipe is None:
+        raise ObjectNotFoundError(
+            f"this process knows no variant {link.name!r}", operation="read", backend=backend.key, path=path
+        )
+    content = yield from content_of(backend, Wanted.of(original, recipe))
+    return _Found(content, recipe.content_type, cached=False)
+
+
+def _recipe(link: VariantLink, original: Facts) -> Recipe | None:
+    """Return the recipe that a URL means, of several under one name."""
+    if link.recipe:
+        return recipe_from(link.recipe)
+    known = recipes_called(link.name)
+    return next((one for one in known if variant_id(original, one) == link.id), known[0] if known else None)
+
+
+def _cache_control(link: VariantLink) -> str:
+    return f"private, max-age={max(link.expires - int(time.time()), 0)}, immutable"
+
+
+def _shown(found: _Found, link: VariantLink, method: str, identity: Headers) -> Reply:
+    safe = dict(safe_headers(found.content_type, ""))
+    safe["content-disposition"] = link.disposition or "inline"
+    more: Headers = (("cross-origin-resource-policy", "cross-origin"), ("referrer-policy", "no-referrer"))
+    kept = identity if found.cached else (("cache-control", "no-store"),)
+    length = ("content-length", str(len(found.content)))
+    return Reply(200, (*safe.items(), *more, *kept, length), found.content if method == "GET" else b"")
+
+
+def _refused(error: VariantError, key: str) -> Reply:
+    """Return the response for a variant that cannot be made."""
+    if error.status_code >= 500:  # noqa: PLR2004 - a server's error
+        logger.error("a variant could not be made: %s", error, extra=extras("serve", key, error=type(error).__name__))
+    if isinstance(error, VariantBusyError):
+        return refusal(
+            _UNAVAILABLE,
+            f"variant-{error.code}",
+            "Too many images are being made; try again.",
+            None,
+            ("retry-after", str(RETRY_SECONDS)),
+        )
+    detail = "This image cannot be shown in another size."
+    return refusal(error.status_code, f"variant-{error.code}", detail)
