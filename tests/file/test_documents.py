@@ -173,9 +173,9 @@ def test_every_error_of_a_document_is_ours() -> None:
 
 
 def test_unknown_fields_of_our_documents_survive() -> None:
-    document = {**to_document(Facts("docs", "a/b", "cat.png")), "variants": {"thumb": 1}, "since": 7}
+    document = {**to_document(Facts("docs", "a/b", "cat.png")), "labels": {"thumb": 1}, "since": 7}
     facts = facts_from(document)
-    assert facts.extra == {"variants": {"thumb": 1}, "since": 7}
+    assert facts.extra == {"labels": {"thumb": 1}, "since": 7}
     assert to_document(facts._replace(filename="dog.png")) == {**document, "filename": "dog.png"}
 
 
