@@ -10,7 +10,7 @@ from sqlalchemy import JSON, text, type_coerce, update
 from tests.cases.models import Document
 from tests.cases.world import World
 
-MORE = {"variants": {"thumb": "a/b"}, "since": 2}
+MORE = {"labels": {"thumb": "a/b"}, "since": 2}
 
 
 def add(world: World) -> Document:
