@@ -28,7 +28,8 @@
     │   ├── FileTooLargeError         … status 413
     │   ├── FileTooSmallError         … status 422
     │   ├── ContentTypeError          … status 415
-    │   └── ImageDimensionsError      … status 422: too many pixels, too wide, too narrow, …
+    │   ├── ImageDimensionsError      … status 422: too many pixels, too wide, too narrow, …
+    │   └── VariantRefusedError       … status 422: no variant can be made, where the column wants it before the commit
     ├── SecretError                   … also ValueError: there is no secret to sign with, or a weak one
     ├── InvalidTokenError             … also PermissionError: a signed URL or a claim that is not ours, or was changed
     │   ├── ExpiredTokenError         … it was ours, and is too old
@@ -93,6 +94,7 @@ __all__ = (
     "UntrustedDocumentError",
     "VariantBusyError",
     "VariantError",
+    "VariantRefusedError",
     "VariantTimeoutError",
     "VariantTooLargeError",
     "WorkerError",
@@ -299,6 +301,17 @@ class ImageDimensionsError(FileValidationError):
     """The image has more pixels than allowed, or is wider, narrower, higher or lower."""
 
     code = "image-dimensions"
+
+
+class VariantRefusedError(FileValidationError):
+    """No variant can be made of an image, and its column wants one before the commit.
+
+    Its code is that of the ``VariantError`` that caused it, after ``variant-``. A column with ``make_variants="first_use"``
+    accepts such an image.
+    """
+
+    code = "variant-refused"
+    rule = "variants"
 
 
 class SecretError(FilerowError, ValueError):

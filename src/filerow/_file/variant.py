@@ -36,6 +36,14 @@ class VariantURL(NamedTuple):
 class VariantMaker(Protocol):
     """What stores variants and makes their URLs: ``filerow.variants``."""
 
+    def capacity(self) -> tuple[int, float]:
+        """Return how many images are decoded at a time, and the seconds for a flush."""
+        ...
+
+    def stored(self, backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes) -> Steps[str]:
+        """Make and store a variant of an object that no row has yet; return its id."""
+        ...
+
     def content(self, backend: StorageBackend, original: Facts, recipe: Recipe) -> Steps[bytes]:
         """Return a variant's bytes; make and store it first if need be."""
         ...
@@ -53,7 +61,12 @@ def register_maker(maker: VariantMaker) -> None:
     _makers[:] = [maker]
 
 
-def _maker() -> VariantMaker:
+def variant_maker() -> VariantMaker:
+    """Return what makes variants.
+
+    Raises:
+        RecipeError: Nothing does in this process.
+    """
     if not _makers:
         raise RecipeError("nothing makes variants in this process: import filerow.variants, of the extra filerow[images]")
     return _makers[0]
@@ -160,12 +173,12 @@ class Variant:
         return await run_async(self._signed(expires_in, round_expiry, download_as))
 
     def _content(self) -> Steps[bytes]:
-        return _maker().content(self._backend, self._facts, self._recipe)
+        return variant_maker().content(self._backend, self._facts, self._recipe)
 
     def _signed(self, expires_in: float, round_expiry: float | None, download_as: str | None) -> Steps[str]:
         name = f"{self._column}:{self._name}" if self._column else ""
         asked = VariantURL(name, expires_in, round_expiry, download_as)
-        return _maker().signed(self._backend, self._facts, self._recipe, asked)
+        return variant_maker().signed(self._backend, self._facts, self._recipe, asked)
 
     @property
     def _backend(self) -> StorageBackend:

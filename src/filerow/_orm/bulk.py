@@ -231,7 +231,7 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
     files = session_files(state.session)
     work = files.work(values.assign_copy, partial(_connection, state))
     with work.undone_on_error():
-        work.upload(values.changes)
+        work.upload(values.changes, partial(_row_of, state, statement, mapper, values.rows))
         _refuse_autocommit(state, values.changes, {})
         work.settle_owners(values.changes)
         rebuilt = with_values(statement, values.rows) if multi else None
@@ -295,7 +295,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     files = session_files(state.session)
     work = files.work(values.assign_copy, partial(_connection, state))
     with work.undone_on_error():
-        work.upload(values.changes)
+        work.upload(values.changes, partial(_row_of, state, statement, mapper, values.rows))
         work.settle_owners(values.changes)
         result = _invoke(state, statement, values)
         written = result.rowcount if isinstance(result, CursorResult) else 0
@@ -602,6 +602,21 @@ def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[An
         return state.invoke_statement(statement, params=values.parameters)
     parameters: Any = values.rows if state.is_executemany else values.rows[0]
     return state.invoke_statement(statement, params=parameters)
+
+
+def _row_of(
+    state: ORMExecuteState, statement: Insert | Update, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]], slot: Slot
+) -> Mapping[str, Any]:
+    """Return what a statement gives to a row, by the names of attributes."""
+    parameters = (_parameters(state) or [{}])[0]
+    given = dict(values_of(statement))
+    owner = slot.owner
+    given.update(rows[owner] if isinstance(owner, int) and owner >= 0 else parameters)
+    found: dict[str, Any] = {}
+    for column, value in given.items():
+        name = column if isinstance(column, str) else mapper.get_property_by_column(column).key
+        found[name] = parameters.get(value.key, value.value) if isinstance(value, BindParameter) else value
+    return found
 
 
 def _key_of(mapper: Mapper[Any], row: Mapping[str, Any]) -> Key:

@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from filerow._file.list import FileObjectList, read_list
 from filerow._file.object import FileObject, FileState, Shown, Snapshot, content_in, facts_of, loaded, not_a_file, restore
 from filerow._paths import Chooser, checked_path, checked_shards
-from filerow._recipes import MakeChoice, Recipe, Variants, checked_make, checked_variants
+from filerow._recipes import MakeChoice, Recipe, Variants, checked_make, checked_variants, moments_of
 from filerow._registry import key_of
 from filerow._validation.patterns import checked_types
 from filerow._validation.rules import (
@@ -118,8 +118,11 @@ class StoredObject(TypeDecorator[Any]):
         stored_with: How to store the objects: cache control, storage class, tags, metadata. An
             option that the backend does not support is refused once both are known.
         variants: Images derived from the column's files: recipes of ``filerow.variants`` by name.
-        make_variants: When they are made: at ``"first_use"``, or before the ``"commit"``; for all,
-            by name, or as a function of the row returns.
+        make_variants: When they are made: at ``"first_use"``; or at the ``"commit"``, before the
+            row is written, so that its document lists them, ``sign()`` returns the store's own
+            URL, and an image that cannot be decoded is refused. For all, by name, or as a function
+            returns that gets the row's object, or the values that a bulk statement gives to a row.
+            A function that raises undoes the flush, and so does one of a ``Custom`` recipe.
     """
 
     impl: TypeEngine[Any] | type[TypeEngine[Any]] = JSON
@@ -181,7 +184,9 @@ class StoredObject(TypeDecorator[Any]):
         self._field: str | None = None
         self._column: str | None = None
         self._stored_with = checked_options(stored_with)
-        self._make_variants = checked_make(make_variants, self.variants)
+        choice = checked_make(make_variants, self.variants)
+        # None where nothing is made at a commit: all that a flush of other columns looks at
+        self._at_commit = choice if callable(choice) else tuple(moments_of(choice, self.variants)) or None
         cached = None if stored_with is None else stored_with.cache_control
         self._shown = Shown(self.public_metadata, cached, self.variants)
 

@@ -36,6 +36,7 @@ from filerow._file.object import (
     snapshot,
 )
 from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all, wrong_column
+from filerow._orm.at_commit import RowOf, StoredSource, make_variants
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, SlotChange
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Adopt, Plan, Ref, Store, pending, plan, ref_of
@@ -129,11 +130,21 @@ class Work:
                 raise error from None
             raise
 
-    def upload(self, changes: Sequence[SlotChange]) -> None:
-        """Store all pending files of the changes concurrently."""
+    def upload(self, changes: Sequence[SlotChange], row_of: RowOf | None = None) -> None:
+        """Store all pending files of the changes concurrently.
+
+        Args:
+            changes: The slots.
+            row_of: Returns what stands for a row without an object.
+        """
         stores = pending(changes)
         if not stores:
             return
+        sources = [
+            StoredSource(one.change, one.file, content, choice)
+            for one in stores
+            if (choice := one.change.slot.field.type._at_commit) is not None and (content := content_in(one.file)) is not None
+        ]
         claims = [(store, content.claimed) for store in stores if (content := content_in(store.file)) and content.claimed]
         with _exclusively([store.file for store in stores]):
             if claims:
@@ -142,6 +153,18 @@ class Work:
         for store, claimed in claims:
             self.claims[ref_of(store.file)] = claimed, store.change.slot
             self.frame.uploads[Ref(claimed.backend, claimed.path)] = claimed.version
+        if sources:
+            self._make_variants(sources, row_of)
+
+    def _make_variants(self, sources: Sequence[StoredSource], row_of: RowOf | None) -> None:
+        """Make the variants that columns want before the commit."""
+        batch = make_variants(sources, row_of)
+        if batch.error is None:
+            return
+        if subscriptions and batch.failed is not None and isinstance(batch.error, Exception):
+            source = batch.failed.source
+            self.failures.append(failure_of(source.change, source.file, batch.error))
+        raise batch.error
 
     def _mark_claims(self, claims: Sequence[tuple[Store[Slot], Claimed]]) -> None:
         """Mark claims as used, before their bytes are read.

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps
-from filerow._file.object import FileObject
 from filerow._file.variant import VariantURL
 from filerow._log import extras, logger
 from filerow._presentation import present
@@ -33,6 +32,7 @@ from filerow.exceptions import (
 )
 from filerow.variants._making import MadeVariant, made_once, making, making_of_object
 from filerow.variants._urls import VariantLink, expiry, identity_of, variant_urls
+from filerow.variants._workers import default_workers
 
 _HONOURED = 24 * 3600
 """Seconds for which nobody tries again what could not be made."""
@@ -88,22 +88,23 @@ def stored_content(backend: StorageBackend, path: str) -> Steps[bytes | None]:
     return found
 
 
-def store_at_commit(backend: StorageBackend, source: FileObject, original: Facts, recipe: Recipe) -> Steps[str]:
+def store_at_commit(backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes) -> Steps[str]:
     """Make and store a variant of an object that no row has yet; return its id.
 
     Whoever deletes the object, since its row is not written after all, deletes the variant after it.
 
     Args:
         backend: Where the object is.
-        source: A file with its bytes.
         original: Its facts.
         recipe: What to make of it.
+        content: Its bytes.
 
     Raises:
         VariantError: It cannot be made.
+        StorageError: It cannot be stored.
     """
     wanted = Wanted.of(original, recipe)
-    made = yield from making(source, recipe)
+    made = yield from making(content, recipe)
     yield from _put(backend, wanted, made)
     return variant_id(original, recipe)
 
@@ -208,6 +209,15 @@ def _versions() -> dict[str, str]:
 
 class StoredVariants:
     """Stores, reads and signs variants for the files that ask."""
+
+    def capacity(self) -> tuple[int, float]:
+        """Return how many images are decoded at a time, and the seconds for a flush."""
+        workers = default_workers()
+        return workers.workers, workers.queue_seconds + workers.limits.seconds
+
+    def stored(self, backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes) -> Steps[str]:
+        """Make and store a variant of an object that no row has yet; return its id."""
+        return store_at_commit(backend, original, recipe, content)
 
     def content(self, backend: StorageBackend, original: Facts, recipe: Recipe) -> Steps[bytes]:
         """Return a variant's bytes."""
