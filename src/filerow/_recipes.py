@@ -12,13 +12,13 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 from filerow._document import Facts
 from filerow._paths import RESERVED, is_generated
-from filerow._variant_plan import VariantPlan
+from filerow._variant_plan import VariantPlan, geometry_of
 from filerow.exceptions import RecipeError, VariantError
 
 VariantFormat: TypeAlias = Literal["avif", "gif", "jpeg", "png", "tiff", "webp"]
@@ -72,6 +72,24 @@ class Recipe(ABC):
     @abstractmethod
     def _arguments(self) -> dict[str, Any]:
         """Return what the variant depends on, besides the original."""
+
+    def size_for(self, width: int, height: int) -> tuple[int, int] | None:
+        """Return width and height of the variant of an image of a size.
+
+        Args:
+            width: The original's, in pixels, as it is shown (a photo of a phone may be stored on its side).
+            height: Likewise.
+
+        Returns:
+            Exactly what will be made; ``None`` of a ``Custom`` recipe, whose function may return any size.
+
+        Raises:
+            ValueError: One of both is not positive.
+        """
+        if width < 1 or height < 1:
+            raise ValueError(f"an image has at least one pixel, so its size is not {width} x {height}")
+        plan = self.plan
+        return None if plan["function"] else geometry_of((width, height), (plan["width"], plan["height"]), plan["fit"]).size
 
     def canonical(self) -> str:
         """Return it as JSON that is the same in each process and release."""
@@ -241,11 +259,20 @@ class Custom(Recipe):
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """Return a recipe as JSON, from which :func:`recipe_from` makes it again."""
-    given = {one.name: getattr(recipe, one.name) for one in fields(cast("Any", recipe))}
-    if isinstance(recipe, Custom):
+    """Return a recipe as JSON, from which :func:`recipe_from` makes it again.
+
+    It goes into URLs, so it leaves out what is the default.
+    """
+    given = {one.name: getattr(recipe, one.name) for one in fields(cast("Any", recipe)) if not _is_usual(recipe, one)}
+    if isinstance(recipe, Custom) and recipe.arguments:
         given["arguments"] = dict(recipe.arguments)
-    return _json({"kind": recipe.kind, **{name: value for name, value in given.items() if value is not None}})
+    return _json({"kind": recipe.kind, **given})
+
+
+def _is_usual(recipe: Recipe, one: Field[Any]) -> bool:
+    value: object = getattr(recipe, one.name)
+    usual: object = _QUALITIES.get(recipe.format) if one.name == "quality" else one.default
+    return value is None or value == usual or one.name == "arguments"
 
 
 def recipe_from(text: str) -> Recipe:
@@ -306,9 +333,9 @@ def variants_of(path: str) -> str:
     return f"{VARIANTS}/{path}/"
 
 
-def extension_of(content_type: str) -> str:
-    """Return the extension of variants of a media type."""
-    return _EXTENSIONS[content_type.removeprefix("image/")]
+def extension_of(content_type: str) -> str | None:
+    """Return the extension of variants of a media type; ``None`` if there are none."""
+    return _EXTENSIONS.get(content_type.removeprefix("image/"))
 
 
 def failed_path(path: str) -> str:

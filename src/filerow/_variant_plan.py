@@ -5,7 +5,7 @@ Workers import this, so it imports nothing of ours.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 MOVING = ("gif", "webp")
 """Formats of variants that keep an animation."""
@@ -33,3 +33,28 @@ class VariantPlan(TypedDict):
     quality: int | None
     function: str
     arguments: dict[str, str | int | float | bool | None]
+
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""All of an image."""
+
+
+class Geometry(NamedTuple):
+    """The part of an image that is kept, by its sides, and its size."""
+
+    part: tuple[float, float, float, float]
+    size: tuple[int, int]
+
+
+def geometry_of(size: tuple[int, int], box: tuple[int | None, int | None], fit: str) -> Geometry:
+    """Return what to keep of an image, and in which size; it is never enlarged."""
+    width, height = size
+    wide, high = box
+    if fit != "cover" or wide is None or high is None:
+        scale = min(1.0, (wide or width) / width, (high or height) / height)
+        return Geometry(WHOLE, (max(1, round(width * scale)), max(1, round(height * scale))))
+    kept = min(1.0, height * wide / (high * width)), min(1.0, width * high / (wide * height))
+    scale = min(1.0, wide / (kept[0] * width), high / (kept[1] * height))
+    out = max(1, round(kept[0] * width * scale)), max(1, round(kept[1] * height * scale))
+    left, top = (1 - kept[0]) / 2, (1 - kept[1]) / 2
+    return Geometry((left, top, left + kept[0], top + kept[1]), out)

@@ -262,8 +262,10 @@ CHECKING = (
     "direct/_claims.py",
     "direct/_redeem.py",
     "backends/_own_urls.py",
+    "http/_variant.py",
     "http/route.py",
     "direct/_uploads.py",
+    "variants/_urls.py",
 )
 """Where signatures are checked; checksums of bytes, which are not secret, are compared elsewhere."""
 

@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import create_engine, event, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
-from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import FileValidationError, RecipeError, VariantRefusedError
 from filerow.hooks import Event, subscribe, unsubscribe
 from filerow.testing import Fault, FaultyBackend
-from filerow.variants import Custom, Resize, Thumbnail, VariantWorkers, configure, make_variant
+from filerow.variants import Custom, Resize, Thumbnail, VariantWorkers, configure, configure_urls, make_variant
+from tests.backends.stores import s3_options
 from tests.variants.pictures import four_colours, png_of_zeros, saved, seen
 
 PICTURE = saved(four_colours())
@@ -565,17 +567,22 @@ def facts_of_row(session: Session) -> list[str]:
     return variants_in(json.loads(document))
 
 
-def test_signed_url_of_a_listed_variant_is_the_stores_own(tmp_path: Path) -> None:
-    storages.register_backend(LocalBackend("photos", tmp_path / "store", base_url="/files", development=True))
+def test_signed_url_of_a_listed_variant_is_the_stores_own(s3_server: Any) -> None:
+    place = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix().strip('/')}"
+    storages.register_backend(ObstoreBackend("photos", place, **s3_options(s3_server)))
+    configure_urls(secret="8mV0_zqPb-another-XkT3")
     try:
         with Session(create_engine("sqlite://")) as session:
             Base.metadata.create_all(session.connection())
             row = added(session, Photo(named=picture()))
             session.expire_all()
-            assert "v=" not in row.named.variant("thumb").sign()
-            assert "_filerow/variants/" in row.named.variant("thumb").sign()
-            assert "?v=" in row.named.variant("wide").sign()
+            url = row.named.variant("thumb").sign()
+            assert url.startswith(s3_server.endpoint)
+            assert "_filerow/variants/" in url
+            assert httpx.get(url, trust_env=False).content == row.named.variant("thumb").get_content()
+            assert row.named.variant("wide").sign().startswith("/files/photos/")
     finally:
+        configure_urls()
         storages.clear_backends()
 
 

@@ -701,7 +701,8 @@ class FileObject:
         """
         if not self._facts.path or self._content is not None:
             raise FileStateError(f"{self!r} is not stored yet, so it has no variants; commit its row's session, or call save()")
-        return variant_of(self._facts, self._storages, wanted, self._shown.variants, self._shown.column)
+        shown = self._shown
+        return variant_of(self._facts, self._storages, wanted, shown.variants, shown.column, shown.cache_control)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

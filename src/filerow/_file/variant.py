@@ -14,7 +14,7 @@ from filerow._execution.steps import Steps, run, run_async
 from filerow._recipes import Recipe, checked_recipe, variant_id, variant_path
 from filerow._registry import StorageRegistry
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import RecipeError
+from filerow.exceptions import FileStateError, RecipeError
 
 
 class VariantURL(NamedTuple):
@@ -25,12 +25,14 @@ class VariantURL(NamedTuple):
         expires_in: Seconds for which it works.
         round_expiry: Length in seconds of a window in which all URLs are the same.
         download_as: The filename of an attachment.
+        cache_control: The ``Cache-Control`` of responses of our route.
     """
 
     name: str
     expires_in: float
     round_expiry: float | None
     download_as: str | None
+    cache_control: str | None = None
 
 
 class VariantMaker(Protocol):
@@ -82,14 +84,23 @@ class Variant:
     :meth:`filerow.FileObject.variant` returns it. It need not exist yet: whoever reads it first makes and stores it.
     """
 
-    __slots__ = ("_column", "_facts", "_name", "_recipe", "_registry")
+    __slots__ = ("_cache_control", "_column", "_facts", "_name", "_recipe", "_registry")
 
-    def __init__(self, original: Facts, registry: StorageRegistry, recipe: Recipe, name: str = "", column: str = "") -> None:
+    def __init__(
+        self,
+        original: Facts,
+        registry: StorageRegistry,
+        recipe: Recipe,
+        name: str = "",
+        column: str = "",
+        cache_control: str | None = None,
+    ) -> None:
         self._facts = original
         self._registry = registry
         self._recipe = recipe
         self._name = name
         self._column = column
+        self._cache_control = cache_control
 
     @property
     def recipe(self) -> Recipe:
@@ -112,6 +123,11 @@ class Variant:
         return self._recipe.content_type
 
     @property
+    def cache_control(self) -> str | None:
+        """The ``Cache-Control`` of its column; ``None`` if that sets none."""
+        return self._cache_control
+
+    @property
     def id(self) -> str:
         """32 hex digits that depend on the recipe.
 
@@ -127,6 +143,24 @@ class Variant:
             VariantError: The path is too long.
         """
         return variant_path(self._facts, self._recipe)
+
+    @property
+    def width(self) -> int | None:
+        """Its width in pixels; ``None`` if unknown.
+
+        It is unknown where the original's is, and of a ``Custom`` recipe, whose function may return any size.
+        """
+        return self._size[0]
+
+    @property
+    def height(self) -> int | None:
+        """Its height in pixels; ``None`` where the width is."""
+        return self._size[1]
+
+    @property
+    def _size(self) -> tuple[int, int] | tuple[None, None]:
+        width, height = self._facts.width, self._facts.height
+        return (width and height and self._recipe.size_for(width, height)) or (None, None)
 
     @property
     def filename(self) -> str:
@@ -172,12 +206,27 @@ class Variant:
         """Return a URL that shows it; see :meth:`sign`."""
         return await run_async(self._signed(expires_in, round_expiry, download_as))
 
+    def url(self) -> str:
+        """Return its permanent URL; everybody may read it.
+
+        Raises:
+            FileStateError: It was not stored with its row, so nothing may be there yet.
+            UnsupportedOperationError: The backend is private.
+        """
+        if self.id not in self._facts.variants:
+            msg = (
+                f"{self!r} was not stored with its row, so nothing may be at its permanent URL yet: declare it with "
+                'make_variants="commit" before the file is stored, or use sign(), whose URL makes it'
+            )
+            raise FileStateError(msg)
+        return self._backend.url(self.path)
+
     def _content(self) -> Steps[bytes]:
         return variant_maker().content(self._backend, self._facts, self._recipe)
 
     def _signed(self, expires_in: float, round_expiry: float | None, download_as: str | None) -> Steps[str]:
         name = f"{self._column}:{self._name}" if self._column else ""
-        asked = VariantURL(name, expires_in, round_expiry, download_as)
+        asked = VariantURL(name, expires_in, round_expiry, download_as, self._cache_control)
         return variant_maker().signed(self._backend, self._facts, self._recipe, asked)
 
     @property
@@ -197,7 +246,12 @@ class Variant:
 
 
 def variant_of(
-    original: Facts, registry: StorageRegistry, wanted: str | Recipe, declared: Iterable[tuple[str, Recipe]], column: str
+    original: Facts,
+    registry: StorageRegistry,
+    wanted: str | Recipe,
+    declared: Iterable[tuple[str, Recipe]],
+    column: str,
+    cache_control: str | None = None,
 ) -> Variant:
     """Return a file's variant by its name in the column, or by a recipe.
 
@@ -208,10 +262,10 @@ def variant_of(
     if not isinstance(wanted, str):
         recipe = checked_recipe(wanted)
         name = next((name for name, one in declared if one == recipe), "")
-        return Variant(original, registry, recipe, name, column if name else "")
+        return Variant(original, registry, recipe, name, column if name else "", cache_control)
     recipes = dict(declared)
     if wanted in recipes:
-        return Variant(original, registry, recipes[wanted], wanted, column)
+        return Variant(original, registry, recipes[wanted], wanted, column, cache_control)
     if recipes:
         raise RecipeError(f"there is no variant {wanted!r}; the column declares {', '.join(recipes)}")
     msg = (

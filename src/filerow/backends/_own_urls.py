@@ -63,6 +63,16 @@ class OwnUrls:
         return self.__dict__ if self._given else {**self.__dict__, "_keys": None}
 
     @property
+    def has_secret(self) -> bool:
+        """Return True if the backend was given a secret of its own."""
+        return self._given
+
+    @property
+    def development(self) -> bool:
+        """Return True if it may use a secret of this process."""
+        return self._development
+
+    @property
     def base_url(self) -> str | None:
         """The URL of the route without a slash at the end; ``None`` if not set."""
         return self._base_url

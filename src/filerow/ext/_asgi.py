@@ -13,6 +13,7 @@ import anyio
 
 from filerow._execution.threads import in_thread
 from filerow._file.object import FileObject
+from filerow._file.variant import Variant
 from filerow.exceptions import FilerowError
 from filerow.ext._responses import OtherAnswers
 from filerow.http import route
@@ -38,7 +39,7 @@ Answer: TypeAlias = Callable[[str, Pairs], Awaitable[Reply]]
 """A function that makes a reply from a request's method and headers when the response is sent."""
 
 
-def streamed(file: FileObject, **options: Any) -> Answer:
+def streamed(file: FileObject | Variant, **options: Any) -> Answer:
     """Respond with a file's bytes; see :func:`filerow.http.serving.serve`."""
 
     def answer(method: str, headers: Pairs) -> Awaitable[Reply]:
@@ -47,7 +48,7 @@ def streamed(file: FileObject, **options: Any) -> Answer:
     return answer
 
 
-def redirected(file: FileObject, **options: Any) -> Answer:
+def redirected(file: FileObject | Variant, **options: Any) -> Answer:
     """Respond with a redirect; see :func:`filerow.http.serving.redirect`."""
 
     def answer(method: str, _: Pairs) -> Awaitable[Reply]:
@@ -56,7 +57,7 @@ def redirected(file: FileObject, **options: Any) -> Answer:
     return answer
 
 
-def accelerated(file: FileObject, **options: Any) -> Answer:
+def accelerated(file: FileObject | Variant, **options: Any) -> Answer:
     """Leave the file to the web server; see :func:`filerow.http.serving.accelerate`."""
 
     async def answer(method: str, _: Pairs) -> Reply:
@@ -82,14 +83,14 @@ class ASGIAnswers(OtherAnswers):
 
     if TYPE_CHECKING:
 
-        def __init__(self, file: FileObject) -> None: ...
+        def __init__(self, file: FileObject | Variant) -> None: ...
 
     @classmethod
-    def _redirected(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
+    def _redirected(cls, file: FileObject | Variant, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
         return response_of(cls, redirected(file, **options), headers=headers)
 
     @classmethod
-    def _accelerated(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
+    def _accelerated(cls, file: FileObject | Variant, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
         return response_of(cls, accelerated(file, **options), headers=headers)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from filerow._file.object import FileObject
+from filerow._file.variant import Variant
 
 
 class OtherAnswers:
@@ -18,15 +19,19 @@ class OtherAnswers:
     if TYPE_CHECKING:
 
         @classmethod
-        def _redirected(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self: ...
+        def _redirected(
+            cls, file: FileObject | Variant, options: Mapping[str, Any], headers: Mapping[str, str] | None
+        ) -> Self: ...
 
         @classmethod
-        def _accelerated(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self: ...
+        def _accelerated(
+            cls, file: FileObject | Variant, options: Mapping[str, Any], headers: Mapping[str, str] | None
+        ) -> Self: ...
 
     @classmethod
     def redirect(
         cls,
-        file: FileObject,
+        file: FileObject | Variant,
         *,
         expires_in: float = 3600,
         round_expiry: float | None = None,
@@ -42,7 +47,7 @@ class OtherAnswers:
     @classmethod
     def accelerate(
         cls,
-        file: FileObject,
+        file: FileObject | Variant,
         *,
         header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
         prefix: str = "/protected/",

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
+from filerow._file.variant import Variant
 from filerow._requirements import needs
 from filerow.exceptions import StorageError
 from filerow.ext._responses import OtherAnswers
@@ -246,7 +247,7 @@ class StoredFileResponse(OtherAnswers, Response):
 
     def __init__(
         self,
-        file: FileObject,
+        file: FileObject | Variant,
         *,
         download_as: str | None = None,
         inline: bool | None = None,
@@ -258,11 +259,11 @@ class StoredFileResponse(OtherAnswers, Response):
         _begin(self, reply, headers)
 
     @classmethod
-    def _redirected(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
+    def _redirected(cls, file: FileObject | Variant, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
         return _begin(cls.__new__(cls), serving.redirect(file, request.method, **options), headers)
 
     @classmethod
-    def _accelerated(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
+    def _accelerated(cls, file: FileObject | Variant, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
         return _begin(cls.__new__(cls), serving.accelerate(file, request.method, **options), headers)
 
 

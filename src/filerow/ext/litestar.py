@@ -37,6 +37,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from filerow._file.object import FileObject
+from filerow._file.variant import Variant
 from filerow._media_types import OCTET_STREAM
 from filerow._requirements import needs
 from filerow.ext._asgi import (
@@ -94,7 +95,7 @@ class StoredFileResponse(Response[None], ASGIAnswers):
 
     def __init__(
         self,
-        file: FileObject,
+        file: FileObject | Variant,
         *,
         download_as: str | None = None,
         inline: bool | None = None,

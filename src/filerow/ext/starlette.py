@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
+from filerow._file.variant import Variant
 from filerow._requirements import needs
 from filerow.ext._asgi import (
     Answer,
@@ -78,7 +79,7 @@ class StoredFileResponse(Response, ASGIAnswers):
 
     def __init__(
         self,
-        file: FileObject,
+        file: FileObject | Variant,
         *,
         download_as: str | None = None,
         inline: bool | None = None,

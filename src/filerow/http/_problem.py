@@ -16,16 +16,19 @@ from filerow.exceptions import (
     ObjectExistsError,
     ObjectHiddenError,
     ObjectNotFoundError,
+    RecipeError,
     StorageError,
     StoragePermissionError,
     StorageTimeoutError,
     UnsupportedOperationError,
     UntrustedDocumentError,
+    VariantBusyError,
+    VariantError,
 )
 from filerow.http._reply import Reply
 from filerow.http._upload import UploadRefusedError
 
-ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
+ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError, VariantError)
 """The errors that a client sees."""
 
 BASE = "https://filerow.readthedocs.io/problems#"
@@ -46,6 +49,9 @@ _STORAGE: tuple[tuple[type[StorageError], tuple[int, str, str] | None], ...] = (
 
 _FAULT_OF_SERVER = 500
 
+RETRY_SECONDS = 5
+"""When a client is to ask again that found all workers busy."""
+
 # RFC 9110 renamed them; Python has the new names from 3.13 on.
 _RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
 
@@ -65,6 +71,8 @@ def problem(error: BaseException) -> Reply:
         return refusal(error.status_code, error.code, error.message, _members(error, field=error.field))
     if isinstance(error, UntrustedDocumentError):
         return refusal(422, "file-as-document", "A file is sent as an upload, not as a document.")
+    if isinstance(error, VariantError) and not isinstance(error, RecipeError):
+        return variant_refusal(error)
     if isinstance(error, StorageError):
         for kind, answer in _STORAGE:
             if isinstance(error, kind):
@@ -79,6 +87,17 @@ def problem(error: BaseException) -> Reply:
 def upload_refusal(error: UploadRefusedError) -> Reply:
     """Return the response that refuses an upload request."""
     return refusal(error.status, error.code, str(error), _members(error), *error.headers)
+
+
+def variant_refusal(error: VariantError) -> Reply:
+    """Return the response for a variant that cannot be made."""
+    if error.status_code >= _FAULT_OF_SERVER:
+        fields = extras("variant", error=type(error).__name__, status=error.status_code)
+        logger.error("a variant could not be made, so a request was answered with %d: %s", error.status_code, error, extra=fields)
+    if isinstance(error, VariantBusyError):
+        again = ("retry-after", str(RETRY_SECONDS))
+        return refusal(error.status_code, f"variant-{error.code}", "Too many images are being made; try again.", None, again)
+    return refusal(error.status_code, f"variant-{error.code}", "This image cannot be shown in another size.")
 
 
 def gate_refusal(status: int = 403) -> Reply:

@@ -84,6 +84,31 @@ def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply
     return Reply(outcome.value if part is None else 206, found, body)
 
 
+def respond_with_variant(id_: str, method: str, headers: RequestHeaders, cache_control: str) -> Headers | Reply:
+    """Return what identifies a variant, or the response that needs none of its bytes.
+
+    Its tag is weak (RFC 9110, section 8.8.1): whoever makes it again, perhaps with another Pillow, gets an equal image of other
+    bytes. So no part of it is ever sent.
+
+    Args:
+        id_: The variant's.
+        method: The request's method.
+        headers: The request's headers.
+        cache_control: The value of ``Cache-Control``.
+    """
+    known = Validators(f'W/"{id_}"')
+    identity = (*_validator_headers(known), ("cache-control", cache_control))
+    outcome = evaluate(method, lowered(headers) if method in READS else {}, known)
+    if outcome is ConditionOutcome.NOT_MODIFIED:
+        return Reply(outcome.value, identity)
+    return plain(outcome.value, *identity) if outcome is ConditionOutcome.FAILED else identity
+
+
+def whole(content: bytes, method: str, headers: Headers) -> Reply:
+    """Respond with all of some bytes."""
+    return Reply(200, (*headers, ("content-length", str(len(content)))), b"" if method == "HEAD" else content)
+
+
 def _validator_headers(known: Validators) -> Headers:
     found: Headers = ()
     if known.etag is not None:

@@ -21,23 +21,17 @@ from filerow.exceptions import (
     FilerowError,
     InvalidTokenError,
     ObjectNotFoundError,
+    RecipeError,
     SecretError,
-    VariantBusyError,
-    VariantError,
 )
-from filerow.http._conditional import ConditionOutcome, Validators, evaluate
-from filerow.http._problem import problem, refusal
-from filerow.http._reply import Headers, Reply, RequestHeaders, lowered, plain
+from filerow.http._problem import problem, variant_refusal
+from filerow.http._reply import Headers, Reply, RequestHeaders
+from filerow.http._respond import respond_with_variant, whole
 from filerow.variants._stored import Wanted, content_of, stored_content
 from filerow.variants._urls import VariantLink, variant_urls
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
-
-RETRY_SECONDS = 5
-"""When a client is to ask again that found all workers busy."""
-
-_UNAVAILABLE = 503
 
 
 class _Found(NamedTuple):
@@ -54,22 +48,19 @@ class _Found(NamedTuple):
     cached: bool
 
 
-def variant_steps(method: str, key: str, path: str, query: str, headers: RequestHeaders) -> Steps[Reply]:
+def variant_steps(
+    method: str, key: str, path: str, query: str, headers: RequestHeaders, cache_control: str | None
+) -> Steps[Reply]:
     """Respond to a request for the URL of a variant."""
     try:
         backend, link = _permitted(key, path, query)
-    except FilerowError as error:
-        return problem(error)
-    identity: Headers = (("etag", f'"{link.id}"'), ("cache-control", _cache_control(link)))
-    outcome = evaluate(method, lowered(headers), Validators(f'"{link.id}"'))
-    if outcome is ConditionOutcome.NOT_MODIFIED:
-        return Reply(outcome.value, identity)
-    if outcome is ConditionOutcome.FAILED:
-        return plain(outcome.value, *identity)
-    try:
+        cached = cache_control or link.cache_control or f"private, max-age={max(link.expires - int(time.time()), 0)}, immutable"
+        identity = respond_with_variant(link.id, method, headers, cached)
+        if isinstance(identity, Reply):
+            return identity
         found = yield from _found(backend, path, link)
-    except VariantError as error:
-        return _refused(error, key)
+    except RecipeError as error:  # the function of a Custom recipe fails: of a request for our route, nobody else hears of it
+        return variant_refusal(error)
     except FilerowError as error:
         return problem(error)
     return _shown(found, link, method, identity)
@@ -95,13 +86,13 @@ def _found(backend: StorageBackend, path: str, link: VariantLink) -> Steps[_Foun
     if recipe is not None and variant_id(original, recipe) == link.id:
         content = yield from content_of(backend, Wanted.of(original, recipe))
         return _Found(content, recipe.content_type, cached=True)
-    stored = yield from stored_content(backend, f"{variants_of(path)}{link.id}{extension_of(link.content_type)}")
+    extension = extension_of(link.content_type)
+    stored = (yield from stored_content(backend, f"{variants_of(path)}{link.id}{extension}")) if extension else None
     if stored is not None:
         return _Found(stored, link.content_type, cached=True)
     if recipe is None:
-        raise ObjectNotFoundError(
-            f"this process knows no variant {link.name!r}", operation="read", backend=backend.key, path=path
-        )
+        msg = f"this process knows no recipe {link.name or link.recipe!r}, and the variant is not stored"
+        raise ObjectNotFoundError(msg, operation="read", backend=backend.key, path=path)
     content = yield from content_of(backend, Wanted.of(original, recipe))
     return _Found(content, recipe.content_type, cached=False)
 
@@ -109,13 +100,12 @@ def _found(backend: StorageBackend, path: str, link: VariantLink) -> Steps[_Foun
 def _recipe(link: VariantLink, original: Facts) -> Recipe | None:
     """Return the recipe that a URL means, of several under one name."""
     if link.recipe:
-        return recipe_from(link.recipe)
+        try:
+            return recipe_from(link.recipe)
+        except RecipeError:  # another release signed it, while both run
+            return None
     known = recipes_called(link.name)
     return next((one for one in known if variant_id(original, one) == link.id), known[0] if known else None)
-
-
-def _cache_control(link: VariantLink) -> str:
-    return f"private, max-age={max(link.expires - int(time.time()), 0)}, immutable"
 
 
 def _shown(found: _Found, link: VariantLink, method: str, identity: Headers) -> Reply:
@@ -123,21 +113,4 @@ def _shown(found: _Found, link: VariantLink, method: str, identity: Headers) -> 
     safe["content-disposition"] = link.disposition or "inline"
     more: Headers = (("cross-origin-resource-policy", "cross-origin"), ("referrer-policy", "no-referrer"))
     kept = identity if found.cached else (("cache-control", "no-store"),)
-    length = ("content-length", str(len(found.content)))
-    return Reply(200, (*safe.items(), *more, *kept, length), found.content if method == "GET" else b"")
-
-
-def _refused(error: VariantError, key: str) -> Reply:
-    """Return the response for a variant that cannot be made."""
-    if error.status_code >= 500:  # noqa: PLR2004 - a server's error
-        logger.error("a variant could not be made: %s", error, extra=extras("serve", key, error=type(error).__name__))
-    if isinstance(error, VariantBusyError):
-        return refusal(
-            _UNAVAILABLE,
-            f"variant-{error.code}",
-            "Too many images are being made; try again.",
-            None,
-            ("retry-after", str(RETRY_SECONDS)),
-        )
-    detail = "This image cannot be shown in another size."
-    return refusal(error.status_code, f"variant-{error.code}", detail)
+    return whole(found.content, method, (*safe.items(), *more, *kept))

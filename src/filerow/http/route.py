@@ -61,16 +61,27 @@ def _answer_steps(
 ) -> Steps[Reply]:
     if method not in READS:
         return not_allowed(*READS)
-    if query.startswith("v="):
-        from filerow.http._variant import variant_steps  # needs the extra "images", as whoever signs such a URL does
-
-        return (yield from variant_steps(method, key, path, query, headers))
+    if "&v=" in f"&{query}":  # a proxy may have sorted it
+        return (yield from _variant_steps(method, key, path, query, headers, cache_control))
     try:
         backend, request = _permitted(method, key, path, query)
         info: ObjectInfo = yield Call(backend.head, backend.head_async, (path,))
     except FilerowError as error:
         return problem(error)
     return _answered(backend, request, info, method, headers, cache_control)
+
+
+def _variant_steps(
+    method: str, key: str, path: str, query: str, headers: RequestHeaders, cache_control: str | None
+) -> Steps[Reply]:
+    """Respond to a request for a variant, which needs the extra ``images``."""
+    try:
+        from filerow.http._variant import variant_steps
+    except ImportError as error:
+        message = "a request for the URL of a variant on backend %r was refused, since nothing makes variants here: %s"
+        logger.error(message, key, error, extra=extras("serve", key, error=type(error).__name__))
+        return problem(InvalidTokenError("this link was not made by this application, or was changed"))
+    return (yield from variant_steps(method, key, path, query, headers, cache_control))
 
 
 def receive(method: str, key: str, path: str, query: str, headers: RequestHeaders, body: Iterable[bytes]) -> Reply:

@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from filerow._file.object import FileObject, cache_control_of, facts_of
+from filerow._file.variant import Variant
 from filerow._presentation import safe_headers
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileStateError, UnsupportedOperationError
 from filerow.hooks import subscriptions
-from filerow.http._reply import Reply, RequestHeaders, plain
-from filerow.http._respond import READS, Representation, answers, not_allowed, respond, validators
+from filerow.http._reply import Headers, Reply, RequestHeaders, plain
+from filerow.http._respond import (
+    READS,
+    Representation,
+    answers,
+    not_allowed,
+    respond,
+    respond_with_variant,
+    validators,
+    whole,
+)
 
 if TYPE_CHECKING:
     from filerow._document import Facts
@@ -32,7 +42,7 @@ _RESOURCE_POLICY = ("cross-origin-resource-policy", "same-site")
 
 
 def serve(
-    file: FileObject,
+    file: FileObject | Variant,
     method: str = "GET",
     headers: RequestHeaders = (),
     *,
@@ -45,8 +55,10 @@ def serve(
     Everything except the bytes comes from the row. Only for another library's document without a size is the store asked
     (``serve_async`` awaits that).
 
+    A variant is read as a whole, or made at first use, and ranges of it are not sent.
+
     Args:
-        file: A stored file.
+        file: A stored file, or a variant of one.
         method: The request's method.
         headers: The request's headers.
         download_as: Send this filename, to save the file under.
@@ -57,14 +69,20 @@ def serve(
 
     Raises:
         FileStateError: The file is not stored.
+        VariantError: The variant cannot be made.
     """
+    if isinstance(file, Variant):
+        identity = _identity(file, method, headers, cache_control)
+        return (
+            identity if isinstance(identity, Reply) else _shown(file, file.get_content(), method, identity, download_as, inline)
+        )
     facts = _stored(file)
     info = file.backend.head(facts.path) if facts.size is None else None
     return respond(_represent(file, facts, info, download_as, inline, cache_control), method, headers)
 
 
 async def serve_async(
-    file: FileObject,
+    file: FileObject | Variant,
     method: str = "GET",
     headers: RequestHeaders = (),
     *,
@@ -73,13 +91,18 @@ async def serve_async(
     cache_control: str | None = None,
 ) -> Reply:
     """Respond to a request with a file; see :func:`serve`."""
+    if isinstance(file, Variant):
+        identity = _identity(file, method, headers, cache_control)
+        if isinstance(identity, Reply):
+            return identity
+        return _shown(file, await file.get_content_async(), method, identity, download_as, inline)
     facts = _stored(file)
     info = await file.backend.head_async(facts.path) if facts.size is None else None
     return respond(_represent(file, facts, info, download_as, inline, cache_control), method, headers)
 
 
 def redirect(
-    file: FileObject,
+    file: FileObject | Variant,
     method: str = "GET",
     *,
     expires_in: float = 3600,
@@ -91,7 +114,7 @@ def redirect(
     """Redirect to a signed URL: 302, or 303 after another method than GET and HEAD.
 
     Args:
-        file: A stored file.
+        file: A stored file, or a variant of one.
         method: The request's method.
         expires_in: Seconds for which the URL works.
         round_expiry: Length in seconds of a window in which all redirects lead to the same URL, for caches.
@@ -105,12 +128,15 @@ def redirect(
     """
     if not answers(method):
         return not_allowed(*READS)
-    url = file.sign(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
+    if isinstance(file, Variant):
+        url = file.sign(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as)
+    else:
+        url = file.sign(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
     return _redirected(url, method, cache_control)
 
 
 async def redirect_async(
-    file: FileObject,
+    file: FileObject | Variant,
     method: str = "GET",
     *,
     expires_in: float = 3600,
@@ -122,12 +148,15 @@ async def redirect_async(
     """Redirect to a signed URL of the file's store; see :func:`redirect`."""
     if not answers(method):
         return not_allowed(*READS)
-    url = await file.sign_async(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
+    if isinstance(file, Variant):
+        url = await file.sign_async(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as)
+    else:
+        url = await file.sign_async(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
     return _redirected(url, method, cache_control)
 
 
 def accelerate(
-    file: FileObject,
+    file: FileObject | Variant,
     method: str = "GET",
     *,
     header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
@@ -149,10 +178,13 @@ def accelerate(
         cache_control: See :func:`serve`.
 
     Raises:
-        UnsupportedOperationError: The file is on another kind of backend.
+        UnsupportedOperationError: The file is on another kind of backend, or a variant.
         ObjectNotFoundError: There is no such file below the backend's root.
         InvalidPathError: The path escapes the root, or goes through a symbolic link.
     """
+    if isinstance(file, Variant):
+        msg = f"{header} sends files that are there, and a variant may have to be made; use redirect(variant) or serve(variant)"
+        raise UnsupportedOperationError(msg, operation="accelerate")
     facts = _stored(file)
     backend = file.backend
     if not isinstance(backend, LocalBackend):
@@ -168,6 +200,25 @@ def accelerate(
     safe = _safe(facts.content_type, facts.filename, download_as, inline)
     cached = ("cache-control", cache_control or cache_control_of(file) or _REVALIDATE)
     return plain(200, *safe, _RESOURCE_POLICY, cached, (header.lower(), quote(place)))
+
+
+def _identity(variant: Variant, method: str, headers: RequestHeaders, cache_control: str | None) -> Headers | Reply:
+    """Return what identifies a variant, or the response that needs none of its bytes."""
+    if not answers(method):
+        return not_allowed(*READS)
+    return respond_with_variant(variant.id, method, headers, cache_control or variant.cache_control or _REVALIDATE)
+
+
+def _shown(
+    variant: Variant,
+    content: bytes,
+    method: str,
+    identity: Headers,
+    download_as: str | None,
+    inline: bool | None,  # noqa: FBT001 - passed on
+) -> Reply:
+    safe = _safe(variant.content_type, variant.filename, download_as, inline)
+    return whole(content, method, (*safe, _RESOURCE_POLICY, *identity))
 
 
 def _stored(file: FileObject) -> Facts:

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 import PIL
 from PIL import Image, ImageCms, ImageFilter, features
 
-from filerow._variant_plan import MOVING, VariantPlan
+from filerow._variant_plan import MOVING, WHOLE, Geometry, VariantPlan, geometry_of
 from filerow.variants._wire import Limits, UnmakableError
 
 Function = Callable[..., Image.Image]
@@ -52,7 +52,6 @@ _TURNS = {
 }
 _ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
-_WHOLE = (0.0, 0.0, 1.0, 1.0)
 _SAVED: dict[str, dict[str, Any]] = {
     "avif": {"speed": 7, "max_threads": 1},
     "gif": {},
@@ -74,13 +73,6 @@ class Picture(NamedTuple):
     width: int
     height: int
     frames: int
-
-
-class Geometry(NamedTuple):
-    """The part of an image that is kept, by its sides, and its size."""
-
-    part: tuple[float, float, float, float]
-    size: tuple[int, int]
 
 
 def prepare() -> None:
@@ -189,11 +181,11 @@ def _made(image: Image.Image, plan: VariantPlan) -> Image.Image:
     box = plan["width"], plan["height"]
     if turn in _ON_ITS_SIDE:
         box = box[1], box[0]
-    geometry = _geometry(image.size, box, plan["fit"])
+    geometry = geometry_of(image.size, box, plan["fit"])
     _draft(image, geometry)
     image.load()
     if image.format == "TIFF":  # Pillow turns those when it loads them
-        geometry = _geometry(image.size, box, plan["fit"])
+        geometry = geometry_of(image.size, box, plan["fit"])
     profile = image.info.get("icc_profile")
     plain = _plain(image)
     if plan["fit"] == "cover" and plan["crop"] == "attention":
@@ -219,20 +211,6 @@ def _turn_of(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001 - a broken EXIF turns nothing
         return 1
     return found if found in _TURNS else 1
-
-
-def _geometry(size: tuple[int, int], box: tuple[int | None, int | None], fit: str) -> Geometry:
-    """Return what to keep of an image, and in which size; it is never enlarged."""
-    width, height = size
-    wide, high = box
-    if fit != "cover" or wide is None or high is None:
-        scale = min(1.0, (wide or width) / width, (high or height) / height)
-        return Geometry(_WHOLE, (max(1, round(width * scale)), max(1, round(height * scale))))
-    kept = min(1.0, height * wide / (high * width)), min(1.0, width * high / (wide * height))
-    scale = min(1.0, wide / (kept[0] * width), high / (kept[1] * height))
-    out = max(1, round(kept[0] * width * scale)), max(1, round(kept[1] * height * scale))
-    left, top = (1 - kept[0]) / 2, (1 - kept[1]) / 2
-    return Geometry((left, top, left + kept[0], top + kept[1]), out)
 
 
 def _draft(image: Image.Image, geometry: Geometry) -> None:
@@ -305,7 +283,7 @@ def _best(lines: list[float], kept: float) -> float:
 def _resized(image: Image.Image, geometry: Geometry) -> Image.Image:
     left, top, right, bottom = geometry.part
     box = left * image.width, top * image.height, min(right, 1.0) * image.width, min(bottom, 1.0) * image.height
-    if geometry.size == image.size and geometry.part == _WHOLE:
+    if geometry.size == image.size and geometry.part == WHOLE:
         return image.copy()
     # colours of what cannot be seen must not show at the edges
     with_alpha = {"LA": "La", "RGBA": "RGBa"}.get(image.mode)

@@ -227,19 +227,19 @@ class StoredVariants:
         """Return the store's URL of what a commit stored, and our route's of others."""
         wanted, id_ = Wanted.of(original, recipe), variant_id(original, recipe)
         shown = present(recipe.content_type, asked.download_as or wanted.filename, inline=asked.download_as is None)
-        own = backend.own_urls is not None
-        if id_ in original.variants and (own or backend.capabilities.sign_get):
-            bound = (shown.content_disposition, shown.content_type) if own or asked.download_as is not None else (None, None)
-            request = SignRequest("GET", whole_seconds(asked.expires_in), *bound).rounded(asked.round_expiry)
+        if id_ in original.variants and backend.own_urls is None and backend.capabilities.sign_get:
+            named = (shown.content_disposition, shown.content_type) if asked.download_as is not None else (None, None)
+            request = SignRequest("GET", whole_seconds(asked.expires_in), *named).rounded(asked.round_expiry)
             url: str = yield Call(backend.sign, backend.sign_async, (wanted.path, request))
             return url
         link = VariantLink(
-            expires=expiry(asked.expires_in, asked.round_expiry),
             id=id_,
+            expires=expiry(asked.expires_in, asked.round_expiry),
             name=asked.name,
             recipe="" if asked.name else recipe_text(recipe),
             original=identity_of(original),
             content_type=recipe.content_type,
             disposition=shown.content_disposition,
+            cache_control=asked.cache_control or "",
         )
         return variant_urls().sign(backend, original.path, link)

@@ -19,10 +19,11 @@ from filerow._paths import is_generated
 from filerow._tokens import Keys, Purpose, Secret, check_expiry, resolve_keys
 from filerow.backends._own_urls import OwnUrls
 from filerow.backends._sign_request import whole_seconds
+from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import InvalidTokenError
+from filerow.exceptions import InvalidTokenError, UnsupportedOperationError
 
-_NAMES = ("expires", "v", "name", "recipe", "original", "type", "disposition")
+_NAMES = ("v", "expires", "name", "recipe", "original", "type", "disposition", "cache")
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 _DIGITS = re.compile(r"[0-9]{1,15}\Z")
 _LONGEST = 100 * 365 * 86400
@@ -33,22 +34,24 @@ class VariantLink(NamedTuple):
     """What the URL of a variant says.
 
     Attributes:
-        expires: Unix time from which it is refused.
         id: The variant's.
+        expires: Unix time from which it is refused.
         name: ``table.column:name`` of a declared recipe.
         recipe: Another one as text; see :func:`filerow._recipes.recipe_text`.
         original: What is known of an original whose path may be used again, as JSON.
         content_type: The variant's media type.
         disposition: ``Content-Disposition`` to answer with.
+        cache_control: ``Cache-Control`` to answer with; empty for that of the route.
     """
 
-    expires: int
     id: str
+    expires: int
     name: str
     recipe: str
     original: str
     content_type: str
     disposition: str
+    cache_control: str = ""
 
     def facts(self, backend: str, path: str) -> Facts:
         """Return what is known of the original."""
@@ -77,10 +80,8 @@ def expiry(expires_in: float, round_expiry: float | None) -> int:
         raise ValueError(f"expires_in must be 1 to {_LONGEST} seconds (100 years), not {seconds}")
     if round_expiry is None:
         return begin + seconds
-    window = math.ceil(round_expiry)
-    if window < 1:
-        raise ValueError(f"round_expiry is a number of seconds, at least 1, not {round_expiry}")
-    return begin - begin % window + seconds + window
+    rounded = SignRequest("GET", seconds).rounded(round_expiry, begin)
+    return int(rounded.signed_at or begin) + rounded.expires_in
 
 
 class VariantUrls:
@@ -97,12 +98,15 @@ class VariantUrls:
             raise ValueError(f"the URL of variants has no '?', '#' or space, unlike {url!r}")
         self._url = url.rstrip("/")
         self._development = development
-        self._keys = None if secret is None else Keys(secret)
+        self._given = None if secret is None else Keys(secret)
+        self._found: dict[bool, Keys] = {}
 
     def sign(self, backend: StorageBackend, path: str, link: VariantLink) -> str:
         """Return the URL of a variant of the object at a path."""
         values = {name: str(value) for name, value in zip(_NAMES, link, strict=True) if value}
-        values = {"v": link.id, **values}  # by which the route knows it
+        if "/" in backend.key:
+            msg = f"URLs of variants are {{url}}/{{key}}/{{path}}, so their backend has no '/' in its key ({backend.key!r})"
+            raise UnsupportedOperationError(msg, operation="sign", backend=backend.key, path=path)
         signature = self._keys_of(backend.own_urls).sign(Purpose.VARIANT, _message(backend.key, path, values))
         query = urlencode({**values, "signature": signature}, quote_via=quote)
         return f"{self._base_of(backend.own_urls)}/{quote(backend.key, safe='')}/{quote(path)}?{query}"
@@ -118,19 +122,23 @@ class VariantUrls:
         signature = values.pop("signature", "")
         if not self._keys_of(backend.own_urls).is_signature(Purpose.VARIANT, _message(backend.key, path, values), signature):
             raise _refused()
-        expires = int(values.pop("expires"))
+        expires = int(values["expires"])
         check_expiry(expires)
-        return VariantLink(expires, *(values.get(name, "") for name in _NAMES[1:]))
+        return VariantLink(values["v"], expires, *(values.get(name, "") for name in _NAMES[2:]))
 
     def _base_of(self, own: OwnUrls | None) -> str:
         return (own and own.base_url) or self._url
 
     def _keys_of(self, own: OwnUrls | None) -> Keys:
-        if own is not None:
+        """Return the keys of a backend, the application or the environment."""
+        if own is not None and own.has_secret:
             return own.keys()
-        if self._keys is None:
-            self._keys = resolve_keys(None, development=self._development, user="signing URLs of variants")
-        return self._keys
+        if self._given is not None:
+            return self._given
+        development = self._development or (own is not None and own.development)
+        if development not in self._found:
+            self._found[development] = resolve_keys(None, development=development, user="signing URLs of variants")
+        return self._found[development]
 
 
 _urls = VariantUrls()
