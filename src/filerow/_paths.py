@@ -169,7 +169,13 @@ def generated_at(path: str, table: str, column: str, shards: int = 0) -> float |
 
 def is_generated(path: str) -> bool:
     """Return True if a path ends as those of :func:`generate_path` do."""
-    return _TOKEN.match(path.rpartition("/")[2]) is not None
+    return time_in(path) is not None
+
+
+def time_in(path: str) -> float | None:
+    """Return when a path was generated (Unix time), by its last part only."""
+    token = _TOKEN.match(path.rpartition("/")[2])
+    return None if token is None else int(token[1], 16) / 1000
 
 
 def path_before(folder: str, seconds: float) -> str:

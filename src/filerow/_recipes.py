@@ -17,7 +17,7 @@ from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 from filerow._document import Facts
-from filerow._paths import RESERVED, is_generated
+from filerow._paths import RESERVED, is_generated, is_reserved
 from filerow._variant_plan import VariantPlan, geometry_of
 from filerow.exceptions import RecipeError, VariantError
 
@@ -39,6 +39,7 @@ _MOST_ARGUMENTS = 4096
 _MOST_BITS = 4096
 _MOST_QUALITY = 100
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_STORED = re.compile(rf"{VARIANTS}/(.+)/([0-9a-f]{{32}})\.[a-z0-9]{{1,10}}", re.DOTALL)
 _EXTENSIONS = {"avif": ".avif", "gif": ".gif", "jpeg": ".jpg", "png": ".png", "tiff": ".tiff", "webp": ".webp"}
 _QUALITIES = {"avif": 65, "jpeg": 82, "webp": 80}
 
@@ -331,6 +332,16 @@ def variant_path(facts: Facts, recipe: Recipe) -> str:
 def variants_of(path: str) -> str:
     """Return the prefix of all variants of the object at a path."""
     return f"{VARIANTS}/{path}/"
+
+
+def parted_variant(path: str) -> tuple[str, str] | None:
+    """Return original and id of a variant, or of its failure, by its path.
+
+    Returns:
+        ``None`` for the path of anything else.
+    """
+    found = _STORED.fullmatch(path)
+    return None if found is None or is_reserved(found[1]) else (found[1], found[2])
 
 
 def extension_of(content_type: str) -> str | None:

@@ -209,7 +209,8 @@ class StuckUploads(MemoryBackend):
         if "ask" in self.refused:
             msg = "not today"
             raise StorageError(msg, operation="list", backend=self.key)
-        yield Unfinished(f"{prefix}/{TOKEN}", "an upload", 1.0)
+        if prefix == "document/file":
+            yield Unfinished(f"{prefix}/{TOKEN}", "an upload", 1.0)
 
     def _abort(self, upload: Unfinished) -> None:
         if "abort" in self.refused:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from filerow._execution.batch import call, in_greenlet
 from filerow._orm.references import FileColumn
 from filerow._paths import CLAIM_LIFE, CLAIMS, PROBES, STAGING, folders_of, generated_at
+from filerow._recipes import VARIANTS, parted_variant
 from filerow._registry import storages
 
 STAGED = "staged"
@@ -73,6 +74,64 @@ class Folder:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Variants of one backend: all, or those of the objects in one folder.
+
+    Attributes:
+        backend: Key of the backend.
+        path: The folder of the variants.
+        step: What to call it, for people.
+        without: Folders in it that others go through.
+    """
+
+    backend: str
+    path: str
+    step: str
+    without: tuple[str, ...] = ()
+
+    def generated_at(self, path: str) -> float | None:
+        """Return 0 for a variant, whose name has no time; ``None`` if not of ours."""
+        return None if parted_variant(path) is None else 0.0
+
+    def other(self, path: str) -> str | None:
+        """Return the folder of somebody else that a variant lies in, if any."""
+        return next((one for one in self.without if path.startswith(f"{one}/")), None)
+
+
+def mirrors(
+    columns: Iterable[FileColumn],
+    names: Sequence[str],
+    backends: Sequence[str],
+    former: Sequence[str] = (),
+    *,
+    apart: bool = False,
+) -> list[Mirror]:
+    """Return where variants lie, in an order that is the same in every process.
+
+    Columns without a lifecycle are among them: the application deletes their objects, and knows nothing of variants.
+
+    Args:
+        columns: See :func:`folders`, as the next three.
+        names: Of these only. Otherwise it is everything, also variants of objects that have no generated path.
+        backends: Keys of backends.
+        former: Former names.
+        apart: Each folder by itself, for many workers.
+    """
+    found, kept = _collected(columns, names, backends, former)
+    places = sorted({*found, *(place for place, owners in kept.items() if not names or not owners.isdisjoint(names))})
+    alone = [
+        Mirror(backend, f"{VARIANTS}/{path}", f"{backend}: variants of {'/'.join(path.split('/')[:2])}")
+        for backend, path in places
+        if apart or names
+    ]
+    if names:
+        return alone
+    keys = sorted({backend for backend, _ in places})
+    others = {key: tuple(one.path for one in alone if one.backend == key) for key in keys}
+    return [*alone, *(Mirror(key, VARIANTS, f"{key}: variants", others[key]) for key in keys)]
+
+
 def folders(
     columns: Iterable[FileColumn], names: Sequence[str], backends: Sequence[str], former: Sequence[str] = ()
 ) -> list[Folder]:
@@ -89,9 +148,17 @@ def folders(
         BackendNotFoundError: A column names no backend, and there is no default one.
         ValueError: A former name is not of this form.
     """
+    found, kept = _collected(columns, names, backends, former)
+    return [folder for place, folder in sorted(found.items()) if place not in kept]
+
+
+def _collected(
+    columns: Iterable[FileColumn], names: Sequence[str], backends: Sequence[str], former: Sequence[str]
+) -> tuple[dict[tuple[str, str], Folder], dict[tuple[str, str], set[str]]]:
+    """Return folders by place, and those of columns without a lifecycle."""
     gone = [_former(name) for name in former]
     found: dict[tuple[str, str], Folder] = {}
-    forbidden: set[tuple[str, str]] = set()
+    kept: dict[tuple[str, str], set[str]] = {}
     used = set(backends)
     for column in columns:
         owner = Owner(column.table.name, column.column.name, column.type.shards)
@@ -99,7 +166,8 @@ def folders(
         used.add(own)
         for backend in {own, *backends}:
             if not column.type.lifecycle:
-                forbidden |= {(backend, path) for path in owner.folders}
+                for path in owner.folders:
+                    kept.setdefault((backend, path), set()).add(column.name)
             elif not names or column.name in names:
                 _add(found, backend, owner)
     for backend in used:
@@ -108,7 +176,7 @@ def folders(
     for backend in used if not names or STAGED in names else ():
         for owner in _STAGED:
             _add(found, backend, owner)
-    return [folder for place, folder in sorted(found.items()) if place not in forbidden]
+    return found, kept
 
 
 def _former(name: str) -> Owner:
@@ -128,7 +196,7 @@ def _add(found: dict[tuple[str, str], Folder], backend: str, owner: Owner) -> No
         found[backend, path] = Folder(backend, path, step, tuple(dict.fromkeys((*others, owner))))
 
 
-def share(all_folders: Sequence[Folder], shards: tuple[int, int] | str | None) -> list[Folder]:
+def share(all_folders: Sequence[T], shards: tuple[int, int] | str | None) -> list[T]:
     """Return one worker's share of the folders: ``"3/8"`` is the third of eight.
 
     Raises:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from filerow._orm.references import FileColumn
 from filerow.backends._types import Unfinished
 from filerow.exceptions import StorageError, UnsupportedOperationError
-from filerow.maintenance._listing import Folder
+from filerow.maintenance._derived import StoredVariant
+from filerow.maintenance._listing import Folder, Mirror
 from filerow.maintenance._report import Finding, Level
 from filerow.maintenance._sweep.judge import Count
 
@@ -25,7 +27,28 @@ def orphan(
     return Finding("orphan", message, "error" if error else "warning", folder.step, folder.backend, path, fixed=fixed)
 
 
-def unfinished(folder: Folder, upload: Unfinished, *, error: StorageError | None, dry: bool) -> Finding:
+def orphaned_variant(
+    mirror: Mirror, one: StoredVariant, *, error: StorageError | None = None, fixed: bool = False, dry: bool = False
+) -> Finding:
+    """Report a variant, or a note in its place, whose original is gone."""
+    amount = "" if one.info.size is None else f" of {one.info.size:,} bytes"
+    what = "note that a variant cannot be made" if one.is_note else f"variant{amount}"
+    message = f"the original of this {what} is gone{_DRY if dry else ''}"
+    if error is not None:
+        message += f", and it could not be deleted: {error}"
+    level: Level = "error" if error else "warning"
+    return Finding("orphan-variant", message, level, mirror.step, mirror.backend, one.info.path, fixed=fixed)
+
+
+def unknown_originals(mirror: Mirror, unknown: Mapping[str, StorageError]) -> Finding:
+    """Report that a store did not say whether objects are there."""
+    path, error = next(iter(unknown.items()))
+    message = f"the store does not say whether this object is there, so its variants are kept: {error}"
+    advice = "allow s3:ListBucket (storage.objects.list on Google): without it a store hides what is missing"
+    return Finding("unreadable", message, "warning", mirror.step, mirror.backend, path, advice=advice)
+
+
+def unfinished(folder: Folder | Mirror, upload: Unfinished, *, error: StorageError | None, dry: bool) -> Finding:
     """Report an upload that never ended."""
     message = "an upload was begun and never ended; its bytes take up space, but listings do not show them"
     message += _DRY if dry else ""
@@ -35,7 +58,7 @@ def unfinished(folder: Folder, upload: Unfinished, *, error: StorageError | None
     return Finding("unfinished-upload", message, level, folder.step, folder.backend, upload.path, fixed=not dry and error is None)
 
 
-def unasked(folder: Folder, error: StorageError) -> Finding:
+def unasked(folder: Folder | Mirror, error: StorageError) -> Finding:
     """Report that a store could not be asked for uploads that never ended."""
     level: Level = "info" if isinstance(error, UnsupportedOperationError) else "warning"
     message = f"uploads that never ended could not be looked for: {error}"
@@ -67,7 +90,7 @@ def open_transaction(since: float) -> Finding:
     return Finding("open-transaction", message, "warning", advice=advice)
 
 
-def guest(folder: Folder) -> Finding:
+def guest(folder: Folder | Mirror) -> Finding:
     """Report that a backend is not swept, since it belongs to somebody else."""
     message = "it is registered with deletes=False, so nothing of it is deleted"
     return Finding("guest", message, "info", backend=folder.backend)

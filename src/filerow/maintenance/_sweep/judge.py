@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from filerow._paths import path_before
+from filerow._paths import path_before, time_in
 from filerow.backends._types import ObjectInfo
+from filerow.maintenance._derived import StoredVariant
 from filerow.maintenance._listing import Folder
 
 Found: TypeAlias = dict[str, tuple[float, int | None]]
@@ -96,6 +97,62 @@ def begin(folder: Folder, known: Mapping[str, Any] | None, limits: SweepLimits) 
     if limits.full or is_lost or limits.now - full_at >= limits.full_every:
         return Start("", until, until, full=True, full_at=full_at)
     return Start(path_before(folder.path, known["until"]), until, until, full=False, full_at=full_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Tour:
+    """One way through the variants of a backend.
+
+    A variant may appear at any time, of an object of any age, so nothing but a look at all of them finds one whose original is
+    gone.
+
+    Attributes:
+        after: Only paths greater than this.
+        since: When it began.
+        until: Only variants older than this.
+        before: When the last complete one began; 0 for none.
+    """
+
+    after: str
+    since: float
+    until: float
+    before: float
+
+    def interrupted(self, after: str) -> dict[str, Any]:
+        """Return the state to remember after a part of the variants."""
+        return {"since": self.before, "run": {"after": after, "since": self.since}}
+
+    def finished(self, *, complete: bool) -> dict[str, Any]:
+        """Return the state to remember at its end."""
+        return {"since": self.since if complete else self.before}
+
+
+def begin_tour(known: Mapping[str, Any] | None, limits: SweepLimits, every: float) -> Tour | None:
+    """Decide where to begin among the variants; ``None`` if it is too early.
+
+    Args:
+        known: The state of the last sweep.
+        limits: This one's.
+        every: Seconds from the beginning of a complete tour to the next.
+    """
+    before, run = float((known or {}).get("since", 0)), (known or {}).get("run")
+    until = limits.now - limits.grace
+    if run is not None and limits.resume:
+        return Tour(run["after"], run["since"], until, before)
+    is_due = not 0 <= limits.now + CLOCKS - before < every + CLOCKS
+    return Tour("", limits.now, until, before) if limits.full or is_due else None
+
+
+def old_variants(variants: Iterable[StoredVariant], until: float) -> list[StoredVariant]:
+    """Return those that are old by the store, or by their original's name."""
+    return [one for one in variants if _moment_of(one) <= until]
+
+
+def _moment_of(one: StoredVariant) -> float:
+    if one.info.last_modified is not None:
+        return one.info.last_modified
+    moment = time_in(one.original)
+    return math.inf if moment is None else moment
 
 
 @dataclass(slots=True)

@@ -5,6 +5,9 @@ generator can have made, and that are older than the grace period by their path 
 no row of any file column names it and it has no tombstone (otherwise the outbox deletes it).
 
 Paths sort by time. So a sweep that remembers how far everything was judged lists only newer objects.
+
+Variants come last. Nothing but their paths says that they exist, and one that was made while its original was deleted may appear
+at any time. So all of them are gone through now and then, beside the objects that they were made of, and no row is asked.
 """
 
 from __future__ import annotations
@@ -28,11 +31,33 @@ from filerow.backends._types import ObjectInfo, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, StorageError
 from filerow.maintenance._awaited import awaited
+from filerow.maintenance._derived import missing, stored_variant
 from filerow.maintenance._doubts import about_place, doubts
-from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
+from filerow.maintenance._listing import STAGED, Folder, Mirror, folders, in_pages, mirrors, pages, share
 from filerow.maintenance._report import Finding, Progress
-from filerow.maintenance._sweep.findings import custom_paths, guest, open_transaction, orphan, suspicious, unasked, unfinished
-from filerow.maintenance._sweep.judge import CLOCKS, Count, Found, Old, SweepLimits, begin, old_ones, too_many
+from filerow.maintenance._sweep.findings import (
+    custom_paths,
+    guest,
+    open_transaction,
+    orphan,
+    orphaned_variant,
+    suspicious,
+    unasked,
+    unfinished,
+    unknown_originals,
+)
+from filerow.maintenance._sweep.judge import (
+    CLOCKS,
+    Count,
+    Found,
+    Old,
+    SweepLimits,
+    begin,
+    begin_tour,
+    old_ones,
+    old_variants,
+    too_many,
+)
 from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
 from filerow.outbox._census import Also, Census
@@ -63,6 +88,7 @@ class _SweepOptions(NamedTuple):
     allow_many: bool
     listing: Listing | None
     take_over: bool
+    variants_every: timedelta
 
 
 def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
@@ -83,6 +109,7 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
     listing: Listing | None = None,
     also: Also = (),
     take_over: bool = False,
+    variants_every: timedelta = timedelta(days=7),
 ) -> Iterator[Progress]:
     """Find unreferenced objects and unfinished uploads; ``delete`` removes them.
 
@@ -108,14 +135,16 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
         also: Others that store files in these places: other models of the same database, engines of the same models in other
             databases or schemas, or pairs of both.
         take_over: Make this database the owner of these places from now on, even if another one has deleted there before.
+        variants_every: Time after which all variants are gone through again. A sweep that is full, or remembers nothing, does
+            that in any case.
 
     Returns:
-        The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
-        was deleted), ``unreadable`` (a backend could not be listed, or does not exist), ``custom-paths``,
-        ``unreadable-documents`` and ``unknown-backend`` (what a row may own is kept), ``first-run`` (no run had deleted in this
-        place before, so this one deleted nothing), ``open-transaction`` (of one older than the grace period, newer objects are
-        kept), ``another-database`` and ``another-server`` (in a dry run: one that deletes
-        would be refused).
+        The progress after each batch, by column. Findings: ``orphan``, ``orphan-variant``, ``unfinished-upload``,
+        ``too-many-orphans`` (nothing more was deleted), ``unreadable`` (a backend could not be listed or asked, or does not
+        exist), ``custom-paths``, ``unreadable-documents`` and ``unknown-backend`` (what a row may own is kept), ``first-run`` (no
+        run had deleted in this place before, so this one deleted nothing), ``open-transaction`` (of one older than the grace
+        period, newer objects are kept), ``another-database`` and ``another-server`` (in a dry run: one that deletes would be
+        refused).
 
     Raises:
         LookupError: There is no such column, or a column has no backend.
@@ -128,8 +157,9 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
         storages.get_backend(key)
     chosen = _chosen(metadata, columns)
     found = folders(file_columns(metadata), columns, backends, former)
-    options = _SweepOptions(grace, delete, full, full_every, state, batch, allow_many, listing, take_over)
-    return _Sweep(metadata, engine, also, options).run(share(found, shards), chosen)
+    variants = mirrors(file_columns(metadata), columns, backends, former, apart=shards is not None)
+    options = _SweepOptions(grace, delete, full, full_every, state, batch, allow_many, listing, take_over, variants_every)
+    return _Sweep(metadata, engine, also, options).run([*share(found, shards), *share(variants, shards)], chosen)
 
 
 sweep_async: Final = awaited(sweep)
@@ -182,7 +212,7 @@ class _Sweep:
         self._stopped = False
         self._doubts: list[tuple[dict[str, int], dict[str, str]]] = []
 
-    def run(self, todo: Sequence[Folder], columns: Sequence[FileColumn]) -> Iterator[Progress]:
+    def run(self, todo: Sequence[Folder | Mirror], columns: Sequence[FileColumn]) -> Iterator[Progress]:
         self._census.check()
         with self._engine.connect() as connection:
             moment = now_of(connection)
@@ -202,14 +232,14 @@ class _Sweep:
             try:
                 if folder.backend in self._barred:
                     raise self._barred[folder.backend]
-                yield from self._folder(folder)
+                yield from self._folder(folder) if isinstance(folder, Folder) else self._mirror(folder)
             except (StorageError, BackendNotFoundError) as error:  # other backends may work
                 message = f"{folder.path}/ cannot be swept: {error}"
                 yield self._progress(folder, [Finding("unreadable", message, where=folder.step, backend=folder.backend)])
             if self._stopped:
                 return
 
-    def _enter(self, todo: Sequence[Folder]) -> Iterator[Progress]:
+    def _enter(self, todo: Sequence[Folder | Mirror]) -> Iterator[Progress]:
         """Check that all places are ours before anything is deleted in one of them."""
         for folder in {folder.backend: folder for folder in reversed(todo)}.values():
             key = folder.backend
@@ -227,7 +257,7 @@ class _Sweep:
             if findings:
                 yield self._progress(folder, findings)
 
-    def _deletes(self, folder: Folder) -> bool:
+    def _deletes(self, folder: Folder | Mirror) -> bool:
         return self._options.delete and folder.backend not in self._reserved
 
     # -- one folder ----------------------------------------------------------------------------------------------------
@@ -263,7 +293,7 @@ class _Sweep:
             self._memory.write(name, start.finished(min(low, left), self._limits.now))
         yield self._progress(folder, findings)
 
-    def _pages(self, folder: Folder, backend: StorageBackend, after: str) -> Generator[list[ObjectInfo]]:
+    def _pages(self, folder: Folder | Mirror, backend: StorageBackend, after: str) -> Generator[list[ObjectInfo]]:
         listing, size = self._options.listing, self._options.batch
         if listing is None:
             return pages(backend.list, backend.list_async, folder.path, after, size=size)
@@ -311,9 +341,74 @@ class _Sweep:
         self._count(folder).would_change += len(found)
         return [orphan(folder, path, size, dry=True) for path, (_, size) in found.items()]
 
+    # -- variants ------------------------------------------------------------------------------------------------------
+
+    def _mirror(self, mirror: Mirror) -> Iterator[Progress]:
+        """Go through variants, unless that was done not long ago."""
+        name = f"sweep:{mirror.backend}:{mirror.path}"
+        tour = begin_tour(self._memory.read(name), self._limits, self._options.variants_every.total_seconds())
+        if tour is None:
+            return
+        backend = storages.get_backend(mirror.backend)
+        remembers = self._remembers and self._deletes(mirror)
+        for findings, _ in self._uploads(mirror, backend, tour.until):
+            if findings:
+                yield self._progress(mirror, findings)
+        is_complete = True
+        with closing(self._variants(mirror, backend, tour.after)) as listing:
+            for page in listing:
+                findings, is_certain = self._judge(mirror, backend, page, tour.until)
+                is_complete = is_complete and is_certain
+                if remembers and backend.capabilities.ordered_list:
+                    self._memory.write(name, tour.interrupted(page[-1].path))
+                yield self._progress(mirror, findings)
+        if remembers:
+            self._memory.write(name, tour.finished(complete=is_complete))
+
+    def _variants(self, mirror: Mirror, backend: StorageBackend, after: str) -> Generator[list[ObjectInfo]]:
+        """Yield the variants in pages; jump over folders that others go through."""
+        if self._options.listing is not None or not backend.capabilities.ordered_list:
+            yield from self._pages(mirror, backend, after)
+            return
+        place: str | None = after
+        while place is not None:
+            with closing(self._pages(mirror, backend, place)) as listing:
+                place = None
+                for page in listing:
+                    yield page
+                    last, other = page[-1].path, mirror.other(page[-1].path)
+                    if other is not None and last < f"{other}/~":  # behind all generated names, and not yet in another folder
+                        place = f"{other}/~"
+                        break
+
+    def _judge(
+        self, mirror: Mirror, backend: StorageBackend, page: Sequence[ObjectInfo], until: float
+    ) -> tuple[list[Finding], bool]:
+        """Remove variants whose originals are gone; return False if some stay."""
+        variants = [one for one in map(stored_variant, page) if one is not None and mirror.other(one.info.path) is None]
+        old = old_variants(variants, until)
+        gone, unknown = missing(backend, {one.original for one in old})
+        orphans = [one for one in old if one.original in gone]
+        count = self._count(mirror)
+        count.listed += len(variants)
+        count.judged += len(old)
+        count.young += len(variants) - len(old)
+        doubt = self._once(f"originals {mirror.backend}", unknown_originals(mirror, unknown)) if unknown else []
+        if not self._deletes(mirror):
+            count.would_change += len(orphans)
+            return [*(orphaned_variant(mirror, one, dry=True) for one in orphans), *doubt], not unknown
+        failed = call(backend.delete, backend.delete_async, [one.info.path for one in orphans]) if orphans else {}
+        count.changed += len(orphans) - len(failed)
+        found = [
+            orphaned_variant(mirror, one, error=failed.get(one.info.path), fixed=one.info.path not in failed) for one in orphans
+        ]
+        return [*found, *doubt], not (unknown or failed)
+
     # -- uploads that never ended ----------------------------------------------------------------------------------------------
 
-    def _uploads(self, folder: Folder, backend: StorageBackend, until: float) -> Iterator[tuple[Sequence[Finding], float]]:
+    def _uploads(
+        self, folder: Folder | Mirror, backend: StorageBackend, until: float
+    ) -> Iterator[tuple[Sequence[Finding], float]]:
         """Abort old uploads; yield with the time of the oldest still running."""
         try:
             for page in pages(backend.unfinished, backend.unfinished_async, folder.path, size=self._options.batch):
@@ -322,7 +417,7 @@ class _Sweep:
             yield self._once(f"uploads {folder.backend}", unasked(folder, error)), self._limits.now
 
     def _abort(
-        self, folder: Folder, backend: StorageBackend, uploads: Sequence[Unfinished], until: float
+        self, folder: Folder | Mirror, backend: StorageBackend, uploads: Sequence[Unfinished], until: float
     ) -> tuple[list[Finding], float]:
         findings: list[Finding] = []
         low = self._limits.now
@@ -348,10 +443,10 @@ class _Sweep:
 
     # -- reporting -------------------------------------------------------------------------------------------------------------
 
-    def _count(self, folder: Folder) -> Count:
+    def _count(self, folder: Folder | Mirror) -> Count:
         return self._counts.setdefault(folder.step, Count())
 
-    def _progress(self, folder: Folder, findings: Sequence[Finding]) -> Progress:
+    def _progress(self, folder: Folder | Mirror, findings: Sequence[Finding]) -> Progress:
         count = self._count(folder)
         found = [finding for doubt in self._doubts for finding in doubts(*doubt)]
         self._doubts.clear()
