@@ -297,5 +297,7 @@ def test_empty_place_is_not_a_reason_to_null(each_place: Place, tmp_path: Path) 
     found = findings(check(each_place.metadata, each_place.engine, repair="null"))
     assert {(one.code, one.fixed) for one in found} == {("missing", False)}
     assert values(each_place, "document.file") == before
+    storages.get_backend("docs").put(f"_filerow/variants/a.png/{'0' * 32}.webp", b"x")  # made of something, but no file itself
+    assert not any(one.fixed for one in findings(check(each_place.metadata, each_place.engine, repair="null")))
     storages.get_backend("docs").put("anything", b"x")
     assert all(one.fixed for one in findings(check(each_place.metadata, each_place.engine, repair="null")))

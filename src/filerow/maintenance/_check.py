@@ -14,7 +14,7 @@ from sqlalchemy import Engine, MetaData
 
 from filerow._content import Meter, is_sha256
 from filerow._document import Facts, facts_from
-from filerow._execution.batch import StepsJob, first, raise_if, run_all
+from filerow._execution.batch import StepsJob, raise_if, run_all
 from filerow._execution.steps import Call, Steps
 from filerow._file.reader import read_through
 from filerow._orm.references import FileColumn, column_named, documents_in, file_columns
@@ -25,6 +25,7 @@ from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, ObjectNotFoundError, StorageError
 from filerow.maintenance._awaited import awaited
 from filerow.maintenance._legacy import members_of
+from filerow.maintenance._listing import holds_files
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, present
 from filerow.maintenance._rows import Row, count, position, row_name, rows
@@ -295,7 +296,7 @@ class _Check:
         """
         if backend.key not in self._reachable:
             try:
-                is_empty = first(backend.list, backend.list_async) is None and backend.protocol != "memory"
+                is_empty = not holds_files(backend) and backend.protocol != "memory"
                 why = f"backend {backend.key!r} is empty, so it may not be the place where the rows' files are"
                 self._reachable[backend.key] = StorageError(why) if is_empty else None
             except StorageError as error:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from filerow._execution.batch import call, in_greenlet
+from filerow._execution.batch import call, first, in_greenlet
 from filerow._orm.references import FileColumn
-from filerow._paths import CLAIM_LIFE, CLAIMS, PROBES, STAGING, folders_of, generated_at
+from filerow._paths import CLAIM_LIFE, CLAIMS, PROBES, RESERVED, STAGING, folders_of, generated_at
 from filerow._recipes import VARIANTS, parted_variant
 from filerow._registry import storages
+from filerow.backends.base import StorageBackend
 
 STAGED = "staged"
 """What the folders of files that no column owned when they were stored are called among the columns."""
+
+_RESERVED = f"{RESERVED}/"
+_PAGE = 1_000
 
 T = TypeVar("T")
 
@@ -230,6 +235,19 @@ def pages(
                 return
     finally:
         call(_close, _close_async, source)
+
+
+def holds_files(backend: StorageBackend) -> bool:
+    """Return True if a backend holds anything besides what was made of files."""
+    one = first(backend.list, backend.list_async)
+    if one is None or not one.path.startswith(_RESERVED):
+        return one is not None
+    if first(backend.list, backend.list_async, "", f"{RESERVED}0") is not None:  # what sorts behind the folder
+        return True
+    if backend.capabilities.ordered_list:
+        return False
+    with closing(pages(backend.list, backend.list_async, size=_PAGE)) as listing:
+        return any(not info.path.startswith(_RESERVED) for page in listing for info in page)
 
 
 def in_pages(items: Iterable[T], size: int) -> Generator[list[T]]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import JSON, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_, type_coerce
 
-from filerow._execution.batch import first, raise_if, run_all
+from filerow._execution.batch import raise_if, run_all
 from filerow._orm.column import StoredObject
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, rows_naming
@@ -21,6 +21,7 @@ from filerow.maintenance._adopt.planning import AdoptionPlan, Entry, Planner, So
 from filerow.maintenance._awaited import awaited
 from filerow.maintenance._batches import Batches
 from filerow.maintenance._legacy import is_legacy
+from filerow.maintenance._listing import holds_files
 from filerow.maintenance._report import Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, present, undone_with
 from filerow.maintenance._rows import Row, position
@@ -214,7 +215,7 @@ class _Adoption(Batches):
             key = entry.look.known.backend
             if entry.is_missing and key not in self._full:
                 backend = storages.get_backend(key)
-                self._full |= set() if first(backend.list, backend.list_async) is None else {key}
+                self._full |= {key} if holds_files(backend) else set()
         return self._full
 
     def _undo(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome) -> None:
