@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import StorageError
 
 SECRET = "6eCm2wFPrp-RDgdtIEudJKmH0zOwNXXT"
+_lock = threading.Lock()
 BUFFERS = (bytes, bytearray, memoryview)
 BROKEN: list[tuple[type[MemoryBackend], str]] = []
 """Each broken backend with a case that catches it."""
@@ -27,9 +29,21 @@ class Sound(MemoryBackend):
     """Not broken; asynchronous through threads, so that one broken hook breaks both sides."""
 
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True)
+    _looked: tuple[str, threading.Event] = "", threading.Event()
 
     def __init__(self) -> None:
         super().__init__("broken", base_url="/files", secret=SECRET)
+
+    def wait_for_another(self, path: str) -> None:
+        """Let a second writer look, too, before the first one writes; a busy machine would run one after the other."""
+        with _lock:
+            known, event = self._looked
+            if known == path:
+                event.set()
+                return
+            event = threading.Event()
+            self._looked = path, event
+        event.wait(2)
 
     async def _put_async(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
         return await super(MemoryBackend, self)._put_async(path, content, options)
@@ -95,22 +109,18 @@ class LooksThenWrites(Sound):
     """Create-only by a look, as a store without conditional writes has it."""
 
     def _put(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
-        import time
-
         if options.create_only and path in self._objects:
             raise FileExistsError(path)
-        time.sleep(0.01)
+        self.wait_for_another(path)
         return super()._put(path, content, options._replace(create_only=False))
 
 
 @caught_by("a_race_of_copies_has_exactly_one_winner")
 class LooksThenCopies(Sound):
     def _copy(self, source: str, target: str) -> ObjectInfo:
-        import time
-
         if target in self._objects:
             raise FileExistsError(target)
-        time.sleep(0.01)
+        self.wait_for_another(target)
         stored = self._get(source)
         return self._keep(target, stored.data, stored.info.content_type, create_only=False)
 
@@ -124,6 +134,7 @@ class LooksThenStreams(Sound):
             return super()._put(path, content, options)
         if path in self._objects:
             raise FileExistsError(path)
+        self.wait_for_another(path)
         return super()._put(path, content, options._replace(create_only=False))
 
 
