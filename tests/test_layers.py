@@ -39,7 +39,7 @@ PUBLIC = {
     "cli",
     "direct",
     "exceptions",
-    "ext", "ext.alembic", "ext.fastapi", "ext.flask", "ext.flask_admin", "ext.litestar",
+    "ext", "ext.alembic", "ext.fastapi", "ext.flask", "ext.flask_admin", "ext.html", "ext.litestar",
     "ext.msgspec", "ext.opentelemetry", "ext.pydantic", "ext.sqladmin", "ext.sqlmodel", "ext.starlette",
     "ext.starlette_admin", "ext.zip",
     "hooks",

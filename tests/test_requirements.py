@@ -43,6 +43,7 @@ OLD = {
     "fsspec": ("fsspec", "import filerow.backends.fsspec", "FSSpecBackend"),
     "gcs": ("google-auth", GOOGLE, "signing for Google Cloud Storage"),
     "gcsfs": ("gcsfs", FSSPEC.format("gs://b"), "FSSpecBackend on gs://"),
+    "html": ("markupsafe", "import filerow.ext.html", "filerow.ext.html"),
     "images": ("pillow", "import filerow.variants", "filerow.variants"),
     "litestar": ("litestar", "import filerow.ext.litestar", "filerow.ext.litestar"),
     "msgspec": ("msgspec", "import filerow.ext.msgspec", "filerow.ext.msgspec"),

@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "fsspec": {"fsspec": "2024.12"},
     "gcs": {"google-auth": "2.23"},
     "gcsfs": {"fsspec": "2024.12", "gcsfs": "2024.12"},
+    "html": {"markupsafe": "2.1"},
     "images": {"pillow": "11.3"},
     "litestar": {"litestar": "2.17"},
     "msgspec": {"msgspec": "0.18.6"},

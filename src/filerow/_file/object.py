@@ -27,7 +27,7 @@ from filerow._content import (
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, public_view, to_document
 from filerow._execution.steps import Steps, run, run_async
 from filerow._execution.threads import in_thread
-from filerow._file.variant import Variant, variant_of
+from filerow._file.variant import EXPIRY, Variant, signed_set, variant_of
 from filerow._file.view import json_schema_for
 from filerow._media_types import canonical, claimed_type
 from filerow._paths import RECORD, RESERVED, STAGING, clean_filename, generate_path, is_generated, is_reserved, uuid7_hex
@@ -703,6 +703,32 @@ class FileObject:
             raise FileStateError(f"{self!r} is not stored yet, so it has no variants; commit its row's session, or call save()")
         shown = self._shown
         return variant_of(self._facts, self._storages, wanted, shown.variants, shown.column, shown.cache_control)
+
+    def srcset(self, *wanted: str | Recipe, expires_in: float = EXPIRY, round_expiry: float | None = EXPIRY) -> str:
+        """Return the ``srcset`` of an ``<img>``: URLs of variants, with their widths.
+
+        They are ascending, and of variants of one width only the first is named. A variant whose width follows from an original
+        that nobody has measured counts as wide as its recipe's ``width=``, and is left out if that has none.
+
+        Args:
+            *wanted: Names in the column's ``variants=``, or recipes.
+            expires_in: Seconds for which the URLs work.
+            round_expiry: Length in seconds of a window in which all URLs are the same, for caches; ``None`` for none.
+
+        Raises:
+            RecipeError: The column declares no variant of this name, or one has a ``Custom`` recipe without ``width=``.
+            FileStateError: The file is not stored.
+            SecretError: No secret is set.
+        """
+        return run(self._srcset_steps(wanted, expires_in, round_expiry))
+
+    async def srcset_async(self, *wanted: str | Recipe, expires_in: float = EXPIRY, round_expiry: float | None = EXPIRY) -> str:
+        """Return the ``srcset`` of an ``<img>``; see :meth:`srcset`."""
+        return await run_async(self._srcset_steps(wanted, expires_in, round_expiry))
+
+    def _srcset_steps(self, wanted: Iterable[str | Recipe], expires_in: float, round_expiry: float | None) -> Steps[str]:
+        found = yield from signed_set([self.variant(one) for one in wanted], expires_in, round_expiry)
+        return found.srcset
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ a recipe imports ``filerow.variants``, which registers here what makes, stores a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from filerow._document import Facts
@@ -243,6 +243,57 @@ class Variant:
 
     def __repr__(self) -> str:
         return f"<Variant {self._name or self._recipe!r} of {self._facts.filename!r} {self._facts.backend}:{self._facts.path}>"
+
+
+def signed(variant: Variant, expires_in: float, round_expiry: float | None) -> Steps[str]:
+    """Return the URL of one variant."""
+    return variant._signed(expires_in, round_expiry, None)  # noqa: SLF001 - of this module
+
+
+class SignedSet(NamedTuple):
+    """The URLs of several variants of one file.
+
+    Attributes:
+        src: The URL of the variant that was named first.
+        candidates: Widths and URLs, ascending; of variants of the same width the first.
+    """
+
+    src: str
+    candidates: tuple[tuple[int, str], ...]
+
+    @property
+    def srcset(self) -> str:
+        """The value of the attribute of this name."""
+        return ", ".join(f"{url} {width}w" for width, url in self.candidates)
+
+
+def signed_set(variants: Sequence[Variant], expires_in: float, round_expiry: float | None) -> Steps[SignedSet]:
+    """Return the URLs of several variants, with their widths.
+
+    Raises:
+        RecipeError: The width of one cannot be known.
+    """
+    known: dict[int, str] = {}
+    src = ""
+    for one in variants:
+        width = _width_in_set(one)
+        if not src or (width is not None and width not in known):
+            url = yield from signed(one, expires_in, round_expiry)
+            src = src or url
+            if width is not None:
+                known.setdefault(width, url)
+    return SignedSet(src, tuple(sorted(known.items())))
+
+
+def _width_in_set(variant: Variant) -> int | None:
+    """Return a variant's width, or the one of its recipe.
+
+    It is ``None`` where it depends on an original that nobody has measured.
+    """
+    plan = variant.recipe.plan
+    if plan["function"] and plan["width"] is None:
+        raise RecipeError(f"the width of {variant!r} is not known, which srcset needs: give its recipe a width=")
+    return variant.width or plan["width"]
 
 
 def variant_of(
