@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse
 from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
 from filerow.ext.fastapi import Uploaded, install, routes
+from filerow.variants import configure_urls
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from fastapi_documents.models import Base, Document, DocumentOut, Page
+from fastapi_documents.page import page_of
 
 DATA = Path(__file__).parent / "data"
 
@@ -80,13 +83,19 @@ async def delete_document(session: Session, document_id: int) -> None:
     await session.commit()
 
 
+async def show_page(session: Session) -> HTMLResponse:
+    """Show the latest documents to people."""
+    return HTMLResponse(await page_of(session))
+
+
 def register_storage(files: Path | None) -> None:
     """Register the backend that ``Document.file`` names: a directory, or the store that ``STORAGE_URL`` names."""
+    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
+    configure_urls(url="/files", development=True)
     url = os.environ.get("STORAGE_URL") if files is None else None
     if url:  # s3://bucket/prefix; AWS_ENDPOINT_URL and its like say the rest
         storages.register_backend(url, key="documents", public_endpoint=os.environ.get("STORAGE_PUBLIC_ENDPOINT"))
         return
-    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
     storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))
 
 
@@ -111,6 +120,7 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fa
 
     app = FastAPI(title="Documents", lifespan=lifespan)
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.get("/", include_in_schema=False)(show_page)
     app.post("/documents", status_code=201)(create_document)
     app.get("/documents")(list_documents)
     app.get("/documents/{document_id}")(get_document)

@@ -8,6 +8,7 @@ from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
 from filerow import storages
 from filerow.backends.local import LocalBackend
 from filerow.ext.litestar import install, routes
+from filerow.variants import configure_urls
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 
@@ -16,6 +17,7 @@ from litestar_guide.controllers.accounts import AccountController
 from litestar_guide.controllers.authors import AuthorController
 from litestar_guide.controllers.books import BookController
 from litestar_guide.controllers.documents import DocumentController
+from litestar_guide.controllers.page import show_page
 from litestar_guide.controllers.repositories import AuthorRepositoryController, BookRepositoryController
 from litestar_guide.database import alchemy_for
 from litestar_guide.sessions import sessions_in
@@ -43,7 +45,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     alchemy = alchemy_for(settings)
     register_storage(settings)
     return Litestar(
-        [*CONTROLLERS, routes(FILES_URL)],
+        [show_page, *CONTROLLERS, routes(FILES_URL)],
         plugins=[SQLAlchemyPlugin(alchemy), install(), GuideCommands()],
         middleware=[sessions_in(alchemy, secure=settings.secure_cookies)],
         openapi_config=OpenAPIConfig("Guide", "1"),
@@ -52,13 +54,14 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
 def register_storage(settings: Settings) -> None:
     """Register the backend that ``Document.file`` names."""
+    development = settings.secret is None
+    configure_urls(url=FILES_URL, secret=settings.secret, development=development)  # of variants, whatever the store
     url = urlsplit(settings.storage_url)
     if url.scheme != "file":
         public = {} if settings.public_endpoint is None else {"public_endpoint": settings.public_endpoint}
         storages.register_backend(settings.storage_url, "documents", **public, **settings.storage_options)
         return
     folder = Path(url2pathname(url.path))
-    development = settings.secret is None
     storages.register_backend(
         LocalBackend("documents", folder, base_url=FILES_URL, secret=settings.secret, development=development)
     )

@@ -6,10 +6,13 @@ from uuid import UUID
 from advanced_alchemy.base import UUIDv7AuditBase
 from advanced_alchemy.extensions.litestar.session import SessionModelMixin
 from filerow import FileObject, StoredObject
+from filerow.variants import Resize
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 MAX_SIZE = 25 * 1024 * 1024
+VARIANTS = {"w320": Resize(width=320), "w640": Resize(width=640), "w1280": Resize(width=1280)}
+"""Made of images when somebody first looks at them."""
 
 
 class Author(UUIDv7AuditBase):
@@ -38,7 +41,7 @@ class Document(UUIDv7AuditBase):
     __tablename__ = "document"
 
     name: Mapped[str] = mapped_column(String(200))
-    file: Mapped[FileObject] = mapped_column(StoredObject("documents", max_size=MAX_SIZE))
+    file: Mapped[FileObject] = mapped_column(StoredObject("documents", max_size=MAX_SIZE, variants=VARIANTS))
 
 
 class User(UUIDv7AuditBase):
