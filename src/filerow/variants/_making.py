@@ -103,7 +103,8 @@ def making(source: VariantSource, recipe: Recipe, workers: VariantWorkers | None
     original = yield from opened(source, makers.max_source)
     if original.place is None or not isinstance(source, FileObject):
         return (yield from _made(original, recipe, makers))
-    key = (id(makers), *original.place, variant_id(facts_of(source), recipe))
+    backend, path = original.place  # the backend itself, since another registry may have another one under its key
+    key = (id(makers), id(backend), path, variant_id(facts_of(source), recipe))
     return (yield from made_once(key, lambda: _made(original, recipe, makers)))
 
 

@@ -29,7 +29,7 @@ class Original(NamedTuple):
 
     size: int
     read: Callable[[int, int], Call]
-    place: tuple[str, str] | None = None
+    place: tuple[StorageBackend, str] | None = None
 
 
 def opened(source: object, most: int) -> Steps[Original]:
@@ -104,7 +104,7 @@ def opened_object(backend: StorageBackend, path: str, known: int | None, most: i
         expect_length(backend.key, path, size, len(data), start, end)
         return data
 
-    return Original(size, read, (backend.key, path))
+    return Original(size, read, (backend, path))
 
 
 def _of_bytes(content: bytes) -> Original:

@@ -8,8 +8,10 @@ before this one was stored. Two that make the same variant at once store the sam
 from __future__ import annotations
 
 import json
+import re
 import time
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from filerow._document import Facts
@@ -23,9 +25,12 @@ from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
     ObjectExistsError,
+    ObjectHiddenError,
     ObjectNotFoundError,
     StorageError,
+    StoragePermissionError,
     UndecodableError,
+    UnsupportedOperationError,
     VariantError,
     VariantTimeoutError,
     VariantTooLargeError,
@@ -41,6 +46,8 @@ _FINAL = (UndecodableError, VariantTooLargeError, VariantTimeoutError)
 """What depends on the original's bytes, so it is not tried again soon."""
 
 _KINDS = {kind.__name__: kind for kind in _FINAL}
+_CODE = re.compile(r"[a-z][a-z-]{0,40}")
+_LONGEST_NOTE = 4096
 
 
 class Wanted(NamedTuple):
@@ -76,14 +83,23 @@ def content_of(backend: StorageBackend, wanted: Wanted) -> Steps[bytes]:
     found = yield from stored_content(backend, wanted.path)
     if found is not None:
         return found
-    return (yield from made_once(("stored", backend.key, wanted.path), lambda: _made_and_stored(backend, wanted)))
+    # by the backend itself, since another registry may have another one under its key
+    return (yield from made_once(("stored", id(backend), wanted.path), lambda: _made_and_stored(backend, wanted)))
 
 
-def stored_content(backend: StorageBackend, path: str) -> Steps[bytes | None]:
-    """Return the bytes of a stored variant; ``None`` if it is not there."""
+def stored_content(backend: StorageBackend, path: str, most: int | None = None) -> Steps[bytes | None]:
+    """Return the bytes of a stored variant; ``None`` if it is not there.
+
+    Credentials that may not list do not show whether it is. If they may not read either, reading the original says so.
+
+    Args:
+        backend: Where it is.
+        path: Its path.
+        most: How many bytes to read; all, if left out.
+    """
     try:
-        found: bytes = yield Call(backend.read, backend.read_async, (path,))
-    except ObjectNotFoundError:
+        found: bytes = yield Call(backend.read, backend.read_async, (path, 0, most))
+    except (ObjectNotFoundError, ObjectHiddenError):
         return None
     return found
 
@@ -111,13 +127,17 @@ def store_at_commit(backend: StorageBackend, original: Facts, recipe: Recipe, co
 
 def _made_and_stored(backend: StorageBackend, wanted: Wanted) -> Steps[bytes]:
     yield from _raise_noted(backend, wanted)
+    before = yield from _seen(backend, wanted.original)
     try:
         made = yield from making_of_object(backend, wanted.original, wanted.recipe)
     except _FINAL as error:
-        yield from _note(backend, wanted, error)
+        if (yield from _note(backend, wanted, error)):
+            yield from _expect_original(backend, wanted, before, failed_path(wanted.path))
         raise
-    mine = yield from _put(backend, wanted, made)
-    yield from _expect_original(backend, wanted)
+    mine = yield from _kept(backend, wanted, made)
+    if mine is None:
+        return made.content
+    yield from _expect_original(backend, wanted, before, wanted.path if mine else "")
     if mine:
         return made.content
     theirs = yield from stored_content(backend, wanted.path)
@@ -125,39 +145,119 @@ def _made_and_stored(backend: StorageBackend, wanted: Wanted) -> Steps[bytes]:
 
 
 def _put(backend: StorageBackend, wanted: Wanted, made: MadeVariant) -> Steps[bool]:
-    """Store a variant; return False if somebody else has."""
-    options = _options(made.content_type, wanted.filename, create_only=backend.capabilities.exclusive)
-    try:
-        yield Call(backend.put, backend.put_async, (wanted.path, made.content, options))
-    except ObjectExistsError:
-        return False
+    """Store a variant; return False if somebody else has.
+
+    The path is kept free of a second one where the store can do that; it may turn out now that it cannot.
+    """
+    exclusive = backend.capabilities.exclusive
+    for create_only in (True, False) if exclusive else (False,):
+        options = _options(made.content_type, wanted.filename, create_only=create_only)
+        try:
+            yield Call(backend.put, backend.put_async, (wanted.path, made.content, options))
+        except ObjectExistsError:
+            return False
+        except UnsupportedOperationError:
+            if not create_only:
+                raise
+        else:
+            break
     return True
 
 
-def _expect_original(backend: StorageBackend, wanted: Wanted) -> Steps[None]:
-    """Delete a variant that was just stored if its original is gone or changed.
+def _kept(backend: StorageBackend, wanted: Wanted, made: MadeVariant) -> Steps[bool | None]:
+    """Store a variant that is shown whether that succeeds or not.
+
+    Returns:
+        Whether it is this one that is stored, perhaps; ``None`` if it certainly is not.
+    """
+    try:
+        mine = yield from _put(backend, wanted, made)
+    except _FORBIDDEN as error:
+        _log_forbidden(backend, error)
+        return None
+    except StorageError as error:
+        logger.warning("a variant was made and not stored: %s", error, extra=extras("variant", backend.key))
+        return True
+    _forbidden.discard(backend.key)
+    return mine
+
+
+def _log_forbidden(backend: StorageBackend, error: StorageError) -> None:
+    """Log once that a store takes no variants."""
+    if backend.key not in _forbidden:
+        _forbidden.add(backend.key)
+        message = (
+            "variants on backend %r are made for each view, since this process may not store them: %s; allow it to write below "
+            "_filerow/"
+        )
+        logger.error(message, backend.key, error, extra=extras("variant", backend.key, error=type(error).__name__))
+
+
+_FORBIDDEN = (StoragePermissionError, UnsupportedOperationError)
+_forbidden: set[str] = set()
+"""The backends of which it was logged that they take no variants."""
+
+
+# -- the original, which may be deleted or replaced meanwhile --------------------------------------------------------------
+
+
+def _seen(backend: StorageBackend, original: Facts) -> Steps[ObjectInfo | None]:
+    """Return what is at a path that may be used again; ``None`` for one that is not.
 
     Raises:
-        ObjectNotFoundError: It is.
+        ObjectNotFoundError: Something else is there than the row says, or nothing.
     """
-    original = wanted.original
+    if not identity_of(original):
+        return None
+    found: ObjectInfo = yield Call(backend.head, backend.head_async, (original.path,))
+    known = ((_bare(original.etag), _bare(found.etag)), (original.size, found.size))
+    if any(None not in pair and pair[0] != pair[1] for pair in known):
+        raise _replaced(backend, original)
+    return found
+
+
+def _bare(etag: str | None) -> str | None:
+    """Return an etag without the quotes that other libraries keep."""
+    return etag and etag.removeprefix("W/").strip('"')
+
+
+def _replaced(backend: StorageBackend, original: Facts) -> ObjectNotFoundError:
+    return ObjectNotFoundError("the file was replaced", operation="read", backend=backend.key, path=original.path)
+
+
+def _expect_original(backend: StorageBackend, wanted: Wanted, before: ObjectInfo | None, stored: str) -> Steps[None]:
+    """Delete what was just stored if its original is gone or changed.
+
+    Also where this process must not delete files: it is its own. Where the store does not answer, it stays.
+
+    Args:
+        backend: Where both are.
+        wanted: The variant.
+        before: What was at the original's path before, if that may be used again.
+        stored: The path of what this process has stored; empty if another one did, which looks by itself.
+
+    Raises:
+        ObjectNotFoundError: It is gone, or another one.
+        ObjectHiddenError: It is gone, as far as these credentials can see, which have read it before.
+    """
+    gone: StorageError
     try:
-        found: ObjectInfo = yield Call(backend.head, backend.head_async, (original.path,))
-        if not identity_of(original) or _is_same(original, found):
-            return
-        gone = ObjectNotFoundError("the file was replaced", operation="read", backend=backend.key, path=original.path)
-    except ObjectNotFoundError as error:
+        found: ObjectInfo = yield Call(backend.head, backend.head_async, (wanted.original.path,))
+    except (ObjectNotFoundError, ObjectHiddenError) as error:
         gone = error
-    failed = yield Call(backend.delete, backend.delete_async, ([wanted.path],))
+    except StorageError as error:
+        message = "nobody knows whether the original of a variant that was just stored still exists: %s"
+        logger.warning(message, error, extra=extras("variant", backend.key))
+        return
+    else:
+        if before is None or before[:5] == found[:5]:
+            return
+        gone = _replaced(backend, wanted.original)
+    failed = (yield Call(backend.delete, backend.delete_async, ([stored],))) if stored else {}
     if failed:
         message = "the variant %r of an object that is gone could not be deleted: %s; filerow sweep --delete removes it"
-        logger.error(message, wanted.path, *failed.values(), extra=extras("delete", backend.key, objects=1))
+        logger.error(message, stored, *failed.values(), extra=extras("delete", backend.key, objects=1))
     raise gone
-
-
-def _is_same(original: Facts, found: ObjectInfo) -> bool:
-    known = ((original.etag, found.etag), (original.size, found.size), (original.last_modified, found.last_modified))
-    return all(None in pair or pair[0] == pair[1] for pair in known)
 
 
 def _options(content_type: str, filename: str, *, create_only: bool) -> PutOptions:
@@ -167,41 +267,67 @@ def _options(content_type: str, filename: str, *, create_only: bool) -> PutOptio
 # -- what could not be made --------------------------------------------------------------------------------------------
 
 
-def _note(backend: StorageBackend, wanted: Wanted, error: VariantError) -> Steps[None]:
-    """Note for other processes that a variant cannot be made."""
-    said = {"error": type(error).__name__, "code": error.code, "message": str(error), "time": time.time(), **_versions()}
+def _note(backend: StorageBackend, wanted: Wanted, error: VariantError) -> Steps[bool]:
+    """Note for other processes that a variant cannot be made; return True if noted."""
+    said = {"error": type(error).__name__, "code": error.code, "message": str(error), "time": time.time(), "by": _conditions()}
     options = PutOptions("application/json", create_only=False)
     try:
         yield Call(backend.put, backend.put_async, (failed_path(wanted.path), json.dumps(said).encode(), options))
+    except _FORBIDDEN as failure:
+        _log_forbidden(backend, failure)
+        return False
     except StorageError as failure:
         logger.warning("a variant that cannot be made could not be noted: %s", failure, extra=extras("variant", backend.key))
+    return True
 
 
 def _raise_noted(backend: StorageBackend, wanted: Wanted) -> Steps[None]:
     """Raise the error of an earlier attempt.
 
-    That is done for a day, and while the libraries are the same.
+    That is done for a day, and while libraries and limits are the same.
     """
-    noted = yield from stored_content(backend, failed_path(wanted.path))
-    said = _read(noted) if noted else {}
-    kind = _KINDS.get(said.pop("error", ""))
-    if kind is None or _versions().items() - said.items():
-        return
-    if not 0 <= time.time() - said["time"] < _HONOURED:
-        return
-    raise kind(said["message"], code=said["code"])
+    noted = yield from stored_content(backend, failed_path(wanted.path), _LONGEST_NOTE)
+    error = noted and _noted_error(noted)
+    if error:
+        raise error
 
 
-def _read(noted: bytes) -> dict[str, Any]:
+def _noted_error(noted: bytes) -> VariantError | None:
+    """Return the error of a note; ``None`` if it is not to be honoured.
+
+    Whoever may write to the store may have written it.
+    """
     try:
         said = json.loads(noted)
-        return said if isinstance(said["time"], int | float) and {"message", "code"} <= said.keys() else {}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict) or said.get("by") != _conditions():
+        return None
+    name, code, message, moment = (said.get(key) for key in ("error", "code", "message", "time"))
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None or not isinstance(message, str) or not isinstance(code, str) or not _CODE.fullmatch(code):
+        return None
+    now = time.time()
+    is_recent = isinstance(moment, int | float) and now - _HONOURED < moment <= now  # nor in the future
+    return kind(message, code=code) if is_recent else None
 
 
+def _conditions() -> dict[str, Any]:
+    """Return what an attempt depends on, besides the image."""
+    workers = default_workers()
+    return {**_versions(), "limits": [*workers.limits, workers.max_source, workers.max_output]}
+
+
+@cache
 def _versions() -> dict[str, str]:
-    return {"pillow": version("pillow"), "filerow": version("filerow")}
+    return {"pillow": _version_of("pillow"), "filerow": _version_of("filerow")}
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:  # in a program that is frozen
+        return ""
 
 
 # -- for files ---------------------------------------------------------------------------------------------------------
