@@ -300,7 +300,7 @@ def test_a_file_never_hears_of_a_session(module: str) -> None:
 
 @pytest.mark.parametrize("module", ["_orm.ownership", "_orm.ledger"])
 def test_decisions_are_pure(module: str) -> None:
-    allowed = {"_orm.ownership", "_file.object", "_document", "exceptions"}
+    allowed = {"_orm.ownership", "_file.object", "_document", "_recipes", "exceptions"}
     for imported, line in imports_of(MODULES[module]):
         known = own(imported)
         assert known is None or known in allowed, f"line {line}: {imported}"

@@ -32,9 +32,9 @@ def test_a_dropped_object_is_doomed_until_it_has_an_owner_again() -> None:
     frame = Frame()
     frame.drop(A)
     frame.drop(B)
-    assert frame.doomed == [A, B]
+    assert list(frame.doomed) == [A, B]
     frame.restore(A)
-    assert frame.doomed == [B]
+    assert list(frame.doomed) == [B]
     assert not frame.restored, "this scope had dropped it: nothing is left to pass to the outer one"
 
 
@@ -44,10 +44,10 @@ def test_what_an_outbox_looks_after_is_not_doomed() -> None:
     frame.drop(B)
     frame.drop(C, other)
     frame.drop(Ref("docs", "d"), one)
-    assert frame.doomed == [B]
+    assert list(frame.doomed) == [B]
     assert frame.keepers == [one, other]
     frame.drop(B, other)
-    assert frame.doomed == []
+    assert list(frame.doomed) == []
 
 
 def test_frame_that_only_drops_has_no_keepers() -> None:
@@ -65,7 +65,7 @@ def test_an_undone_frame_makes_its_files_what_they_were_at_first() -> None:
     assert file.path == "second"
     frame.stored.update({A: None, B: None})
     frame.drop(C)
-    assert frame.revert() == [A, B], "what it dropped has its row back"
+    assert list(frame.revert()) == [A, B], "what it dropped has its row back"
     assert file.state is FileState.PENDING
     assert facts_of(file).path == ""
 
@@ -104,9 +104,9 @@ def test_file_taken_back_in_a_released_savepoint_is_not_dropped() -> None:
     ledger, outer, inner = frames()
     outer.drop(A)
     inner.restore(A)
-    assert outer.doomed == [A], "the savepoint may still be rolled back"
+    assert list(outer.doomed) == [A], "the savepoint may still be rolled back"
     ledger.release(INNER, OUTER)
-    assert outer.doomed == []
+    assert list(outer.doomed) == []
 
 
 def test_what_two_savepoints_take_back_reaches_the_outermost() -> None:
@@ -116,9 +116,9 @@ def test_what_two_savepoints_take_back_reaches_the_outermost() -> None:
     innermost.restore(A)
     ledger.release(INNERMOST, INNER)
     assert not ledger.is_dropped(A)
-    assert outer.doomed == [A]
+    assert list(outer.doomed) == [A]
     ledger.release(INNER, OUTER)
-    assert outer.doomed == []
+    assert list(outer.doomed) == []
 
 
 def test_file_a_savepoint_takes_back_and_drops_stays_dropped() -> None:
@@ -128,7 +128,7 @@ def test_file_a_savepoint_takes_back_and_drops_stays_dropped() -> None:
     inner.drop(A)
     assert ledger.is_dropped(A)
     ledger.release(INNER, OUTER)
-    assert outer.doomed == [A]
+    assert list(outer.doomed) == [A]
 
 
 def test_savepoint_that_restores_a_file_twice_drops_nothing() -> None:
@@ -139,7 +139,7 @@ def test_savepoint_that_restores_a_file_twice_drops_nothing() -> None:
     inner.restore(A)
     assert not ledger.is_dropped(A)
     ledger.release(INNER, OUTER)
-    assert outer.doomed == []
+    assert list(outer.doomed) == []
 
 
 def test_nested_savepoints_that_take_back_and_drop_agree() -> None:
@@ -149,9 +149,9 @@ def test_nested_savepoints_that_take_back_and_drop_agree() -> None:
         act(ledger.frame([OUTER, INNER, INNERMOST]), A)
         ledger.release(INNERMOST, INNER)
     assert not ledger.is_dropped(A)
-    assert outer.doomed == [A]
+    assert list(outer.doomed) == [A]
     ledger.release(INNER, OUTER)
-    assert outer.doomed == []
+    assert list(outer.doomed) == []
     assert ledger.frame([OUTER]) is outer
     assert inner.dropped == {}
 

@@ -25,7 +25,7 @@ from filerow._content import (
     unwrap_upload,
 )
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, public_view, to_document
-from filerow._execution.steps import Steps, run, run_async
+from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
 from filerow._file.variant import EXPIRY, Variant, signed_set, variant_of
 from filerow._file.view import json_schema_for
@@ -880,14 +880,12 @@ class FileObject:
             StorageError: The store refused.
         """
         if self._state is not FileState.DELETED:
-            _raise_first(self._stored_in().delete(self._deletable(force=force)))
-            self._deleted()
+            run(self._delete_steps(force=force))
 
     async def delete_async(self, *, force: bool = False) -> None:
         """Delete the object of a staged file; see :meth:`delete`."""
         if self._state is not FileState.DELETED:
-            _raise_first(await self._stored_in().delete_async(self._deletable(force=force)))
-            self._deleted()
+            await run_async(self._delete_steps(force=force))
 
     # -- URLs ----------------------------------------------------------------------------------------------------------
 
@@ -1054,6 +1052,17 @@ class FileObject:
     def _is_known(self) -> bool:
         return self._state is FileState.STAGED and not self._takes_content()
 
+    def _delete_steps(self, *, force: bool) -> Steps[None]:
+        backend, path = self._stored_in(), self._deletable(force=force)
+        variants = self._shown.variants
+        varied = variants or self._facts.variants
+        _raise_first((yield Call(backend.delete, backend.delete_async, (path,))))
+        self._deleted()
+        if varied:
+            from filerow._file.variant_objects import delete_variants  # as in _copy_job
+
+            yield from delete_variants(backend, {path: variants}, exactly=True)
+
     def _deleted(self) -> None:
         if self._state is FileState.STAGED:  # the row that owns it keeps pointing there
             known = self._facts
@@ -1094,7 +1103,8 @@ class FileObject:
 
         backend = self._stored_in()
         facts = self._facts
-        return Copy(facts, backend, backend, generate_path(STAGING, "copies", facts.filename))
+        path = generate_path(STAGING, "copies", facts.filename)
+        return Copy(facts, backend, backend, path, variants=self._shown.variants)
 
     # -- pydantic ------------------------------------------------------------------------------------------------------
 

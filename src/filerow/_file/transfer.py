@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from filerow._buffers import Buffer
 from filerow._content import (
@@ -30,10 +30,12 @@ from filerow._execution.steps import Call, Steps, run, run_async, threaded
 from filerow._execution.threads import in_thread, until_ended
 from filerow._file.ranges import Ranges
 from filerow._file.reader import read_through
+from filerow._file.variant_objects import copy_variants, delete_variants
 from filerow._log import cause_of, extras, logger, named, objects
 from filerow._media_types import OCTET_STREAM
 from filerow._paths import is_generated, uuid7_hex
 from filerow._presentation import present
+from filerow._recipes import Variants
 from filerow._registry import may_differ, storages
 from filerow._validation.checks import Checks
 from filerow._validation.rules import NO_RULES, Rules
@@ -51,6 +53,8 @@ from filerow.exceptions import (
     StorageTimeoutError,
     UnsupportedOperationError,
 )
+
+T = TypeVar("T")
 
 _QUICK_BYTES = 64 << 10
 
@@ -286,6 +290,7 @@ class Copy(StepsJob):
         generated: The path is ours and unused.
         stored_with: What to store the copy with besides; the backend keeps it.
         meter: Counts and hashes what is streamed from one backend to another, which must turn out to be what ``source`` says.
+        variants: Those that the copy's column declares: of these, the ones that ``source`` lists are copied too.
 
     Attributes:
         facts: What the copy is; set when it has succeeded.
@@ -301,8 +306,10 @@ class Copy(StepsJob):
         generated: bool = True,
         stored_with: StoredWith | None = None,
         meter: Meter | None = None,
+        variants: Variants = (),
     ) -> None:
         self._stored_with = stored_with
+        self._variants = variants if source.variants else ()
         self.facts: Facts | None = None
         self._source = source
         self._origin = origin
@@ -321,36 +328,45 @@ class Copy(StepsJob):
             self._meter.stop()
 
     def _steps(self) -> Steps[None]:
-        backend, source = self._backend, self._source
+        backend, path = self._backend, self._path
         try:
-            if self._differs and (yield from self._rewrite_steps()):
-                return
-            if self._streams:
-                info = yield Call(self._stream, self._stream_async)
-            else:
-                options = {"create_only": not self._generated}
-                info = yield Call(backend.copy, backend.copy_async, (source.path, self._path), options)
-            self.facts = self._copied(info)
+            facts = yield from self._copy_steps()
+            if self._variants:
+                copied = yield from copy_variants(self._origin, self._source, backend, facts, self._variants)
+                facts = facts._replace(variants=copied)
+            self.facts = facts
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
-                yield Delete(backend, [self._path], certain=isinstance(error, _STORED)).call
+                variants = {path: self._variants} if self._variants else {}
+                yield Delete(backend, [path], certain=isinstance(error, _STORED), variants=variants).call
             raise
 
-    def _rewrite_steps(self) -> Steps[bool]:
-        """Let the store copy with the column's own options; return False if it cannot."""
+    def _copy_steps(self) -> Steps[Facts]:
+        backend = self._backend
+        rewritten = (yield from self._rewrite_steps()) if self._differs else None
+        if rewritten is not None:
+            return rewritten
+        if self._streams:
+            info = yield Call(self._stream, self._stream_async)
+        else:
+            options = {"create_only": not self._generated}
+            info = yield Call(backend.copy, backend.copy_async, (self._source.path, self._path), options)
+        return self._copied(info)
+
+    def _rewrite_steps(self) -> Steps[Facts | None]:
+        """Let the store copy with the column's own options; return None if it cannot."""
         source, backend = self._source, self._backend
         if self._in_one or not self._generated or source.etag is None:
-            return False
+            return None
         there = ObjectInfo(source.path, source.size, source.etag, source.version_id)
         call = rewrite_call(backend, there, self._path, self._stored_options())
         try:
             found: Rewritten | None = (yield call) if call is not None else None
         except ClaimError:  # it is not what its row says, or gone: reading it finds out which
-            return False
+            return None
         if found is None:
-            return False
-        self.facts = self._placed(source, ObjectInfo(self._path, etag=found.etag, version_id=found.version))
-        return True
+            return None
+        return self._placed(source, ObjectInfo(self._path, etag=found.etag, version_id=found.version))
 
     def _stream(self) -> ObjectInfo:
         """Pass the bytes on; a few of them at once, in two requests without a thread."""
@@ -554,40 +570,55 @@ Outcomes: TypeAlias = dict[tuple[str, str], Exception | None]
 class Delete(Job):
     """Deletes objects of one backend in one bulk call, with versions if given.
 
-    A failure is logged and counted, never raised: it must not make a successful commit look failed, and the objects are found
-    again by a sweep.
+    Then it deletes the variants of those that are gone. A failure is logged and counted, never raised: it must not make a
+    successful commit look failed, and a sweep finds the objects again.
 
     Args:
         backend: The backend.
         paths: The objects.
         certain: They are there. An upload that failed may have left an object or not.
+        variants: What the columns of some of them declare.
 
     Attributes:
         failed: What could not be deleted, with the reasons; ``None`` until that is known.
     """
 
-    def __init__(self, backend: StorageBackend, paths: Iterable[str] | Mapping[str, str | None], *, certain: bool = True) -> None:
+    def __init__(
+        self,
+        backend: StorageBackend,
+        paths: Iterable[str] | Mapping[str, str | None],
+        *,
+        certain: bool = True,
+        variants: Mapping[str, Variants] = MappingProxyType({}),
+    ) -> None:
         self.failed: Mapping[str, StorageError] | None = None
         self._backend = backend
         self._versions = dict(paths) if isinstance(paths, Mapping) else None
         self._paths = list(paths)
         self._certain = certain
+        self._variants = variants
 
     def run(self) -> None:
         """Delete, blocking."""
-        if self._versions is None:
-            self._report(self._backend.delete(self._paths))
-        else:
-            self._report(self._backend.purge(self._versions))
+        run(self._steps())
 
     async def run_async(self) -> None:
         """Delete without blocking the event loop; a cancellation waits for the end."""
-        delete = self._backend.delete_async(self._paths) if self._versions is None else self._backend.purge_async(self._versions)
-        task = asyncio.ensure_future(delete)
+        task = asyncio.ensure_future(run_async(self._steps()))
         try:
             await until_ended(task)
         finally:
-            self._report(task.result())
+            task.result()
+
+    def _steps(self) -> Steps[None]:
+        backend, versions = self._backend, self._versions
+        if versions is None:
+            failed = yield Call(backend.delete, backend.delete_async, (self._paths,))
+        else:
+            failed = yield Call(backend.purge, backend.purge_async, (versions,))
+        self._report(failed)
+        if self._variants:
+            yield from delete_variants(backend, {path: one for path, one in self._variants.items() if path not in failed})
 
     @property
     def outcomes(self) -> Outcomes:
@@ -629,28 +660,26 @@ _BY_HAND = "the application chose its path, which no sweep knows: delete it by h
 
 
 def delete_all(
-    refs: Iterable[tuple[str, str]],
+    refs: Mapping[Any, Variants],
     uploads: Mapping[Any, str | None] = MappingProxyType({}),
     outcomes: Outcomes | None = None,
+    declared: Mapping[Any, Variants] = MappingProxyType({}),
 ) -> BaseException | None:
     """Delete objects in any case; return a cancellation that arrived meanwhile.
 
     Args:
-        refs: The objects.
+        refs: The objects, each with the variants that its columns declare.
         uploads: What clients have uploaded, with their versions, of which a bucket that keeps versions is to keep none.
         outcomes: Gets what was deleted, and what could not be; that is logged anyway.
+        declared: The variants that the columns of the uploads declare.
     """
-    by_backend: dict[str, list[str]] = {}
-    for key, path in refs:
-        by_backend.setdefault(key, []).append(path)
-    versions: dict[str, dict[str, str | None]] = {}
-    for (key, path), version in uploads.items():
-        versions.setdefault(key, {})[path] = version
+    by_backend = _by_backend(refs, refs)
     jobs = []
     known: Outcomes = {} if outcomes is None else outcomes
-    for key, paths in by_backend.items():
+    for key, (objects_there, variants) in by_backend.items():
+        paths = list(objects_there)
         try:
-            jobs.append(Delete(storages.get_backend(key), paths))
+            jobs.append(Delete(storages.get_backend(key), paths, variants=variants))
         except LookupError as error:
             known.update(dict.fromkeys(((key, path) for path in paths), error))
             storages.failed_deletes += len(paths)
@@ -661,8 +690,23 @@ def delete_all(
                 error,
                 extra=extras("delete", key, objects=len(paths), error=type(error).__name__),
             )
-    jobs += [Delete(storages.get_backend(key), versioned) for key, versioned in versions.items()]
+    for key, (versions, variants) in _by_backend(uploads, declared).items():
+        jobs.append(Delete(storages.get_backend(key), versions, variants=variants))
     interrupted = run_all(jobs, storages.max_concurrency).error if jobs else None
     for job in jobs if outcomes is not None else ():
         known.update(job.outcomes)
     return interrupted
+
+
+def _by_backend(refs: Mapping[Any, T], declared: Mapping[Any, Variants]) -> dict[str, tuple[dict[str, T], dict[str, Variants]]]:
+    """Return paths by backend, and those of them whose columns declare variants."""
+    found: dict[str, tuple[dict[str, T], dict[str, Variants]]] = {}
+    for (key, path), value in refs.items():
+        group = found.get(key)
+        if group is None:
+            group = found[key] = {}, {}
+        group[0][path] = value
+    for (key, path), variants in declared.items():
+        if variants and key in found and path in found[key][0]:
+            found[key][1][path] = variants
+    return found

@@ -213,6 +213,7 @@ class Work:
             self.moved[ref] = move.change.slot
             if ref in owners:
                 self.moved_from[ref] = owners[ref]
+                self._declare(ref, owners[ref])
             if self.is_dropped(ref):
                 self.frame.restore(ref)
         for ref in decided.drop:
@@ -252,6 +253,12 @@ class Work:
         """Note that a slot's object has no owner any more."""
         self.released[ref] = slot
         self.frame.drop(ref, self.outbox_of(slot.field))
+        self._declare(ref, slot)
+
+    def _declare(self, ref: Ref, slot: Slot) -> None:
+        variants = slot.field.type.variants
+        if variants:
+            self.frame.declare(ref, variants)
 
     def update_outbox(self, connection_of: Callable[[Slot], Connection]) -> None:
         """Write and remove the tombstones that triggers cannot.
@@ -307,7 +314,9 @@ class Work:
             source = facts_of(copy.file)
             target, path, generated = _destination(copy.change, copy.file, "")
             options = _stored_with(copy.change, target)
-            jobs.append(Copy(source, storages.resolve(source.backend), target, path, generated=generated, stored_with=options))
+            variants = copy.change.slot.field.type.variants
+            origin = storages.resolve(source.backend)
+            jobs.append(Copy(source, origin, target, path, generated=generated, stored_with=options, variants=variants))
         copies = [attached(facts_of(copy.file)) for copy in decided.copy]
         try:
             self._run(jobs, [(copy.change, file) for copy, file in zip(decided.copy, copies, strict=True)])
@@ -345,11 +354,15 @@ class Work:
         for adopt, facts in zip(saved, before, strict=True):
             target, path, generated = _destination(adopt.change, adopt.file, "")
             options = _stored_with(adopt.change, target)
-            jobs.append(Copy(facts, storages.resolve(facts.backend), target, path, generated=generated, stored_with=options))
+            variants = adopt.change.slot.field.type.variants
+            origin = storages.resolve(facts.backend)
+            jobs.append(Copy(facts, origin, target, path, generated=generated, stored_with=options, variants=variants))
         leftover: dict[Ref, str | None] = {}
         for adopt, facts in zip(saved, before, strict=True):
             if not may_have_a_row(adopt.file):
-                leftover[Ref(facts.backend, facts.path)] = facts.version_id
+                ref = Ref(facts.backend, facts.path)
+                leftover[ref] = facts.version_id
+                self._declare(ref, adopt.change.slot)
         try:
             with _exclusively([adopt.file for adopt in saved]):
                 self._run(jobs, [(adopt.change, adopt.file) for adopt in saved])
@@ -381,6 +394,7 @@ class Work:
         show_as(file, change.slot.field.type.shown)
         self.frame.touched.append((file, before))
         ref = Ref(facts.backend, facts.path)
+        self._declare(ref, change.slot)
         self.applied.append(Applied(change.slot, ref, file, before, made))
         return ref
 

@@ -7,12 +7,16 @@ objects may be deleted then, and not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from filerow._file.object import FileObject, Snapshot, restore
 from filerow._orm.ownership import Ref
+from filerow._recipes import Variants
+
+Doomed: TypeAlias = dict[Ref, Variants]
+"""Objects to delete, each with the variants that its columns declare."""
 
 
 class Keeper(Protocol):
@@ -57,6 +61,8 @@ class Frame:
         uploads: Objects, with their versions, that clients have uploaded or ``save()`` has stored,
             and that rows have copies of now. They are deleted when the outermost transaction
             commits, and kept for another attempt when this scope is undone.
+        variants: What the columns of these objects declare, where they declare any. An object that
+            moves has those of both columns.
         reports: What the outermost commit reports, oldest first; empty if nobody listens.
     """
 
@@ -66,6 +72,7 @@ class Frame:
     touched: list[tuple[FileObject, Snapshot]] = field(default_factory=list)
     undo: list[Callable[[], None]] = field(default_factory=list)
     uploads: dict[Ref, str | None] = field(default_factory=dict)
+    variants: dict[Ref, Variants] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
 
     def drop(self, ref: Ref, keeper: Keeper | None = None) -> None:
@@ -80,6 +87,11 @@ class Frame:
         else:
             self.restored[ref] = None
 
+    def declare(self, ref: Ref, variants: Variants) -> None:
+        """Note the variants that a column of an object declares."""
+        known = self.variants.get(ref)
+        self.variants[ref] = variants if known is None else tuple(dict.fromkeys((*known, *variants)))
+
     def absorb(self, inner: Frame) -> None:
         """Take over the share of a released savepoint."""
         self.stored.update(inner.stored)
@@ -89,25 +101,31 @@ class Frame:
         self.touched.extend(inner.touched)
         self.undo.extend(inner.undo)
         self.uploads.update(inner.uploads)
+        for ref, variants in inner.variants.items():
+            self.declare(ref, variants)
         self.reports.extend(inner.reports)
 
     @property
-    def doomed(self) -> list[Ref]:
+    def doomed(self) -> Doomed:
         """The dropped objects to delete after the outermost commit."""
-        return [ref for ref, keeper in self.dropped.items() if keeper is None]
+        return self._with_variants(ref for ref, keeper in self.dropped.items() if keeper is None)
 
     @property
     def keepers(self) -> list[Keeper]:
         """The keepers that delete the other dropped objects."""
         return list({id(keeper): keeper for keeper in self.dropped.values() if keeper is not None}.values())
 
-    def revert(self) -> list[Ref]:
+    def revert(self) -> Doomed:
         """Restore the files' former states; return the objects to delete."""
         for file, before in reversed(self.touched):
             restore(file, before)
         for undo in reversed(self.undo):
             undo()
-        return list(self.stored)
+        return self._with_variants(self.stored)
+
+    def _with_variants(self, refs: Iterable[Ref]) -> Doomed:
+        known = self.variants
+        return {ref: known.get(ref, ()) for ref in refs} if known else dict.fromkeys(refs, ())
 
 
 class Ledger:

@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 from filerow._execution.batch import raise_if
 from filerow._file.transfer import Outcomes, delete_all
 from filerow._log import extras, logger, named, objects
-from filerow._orm.ledger import Frame, Ledger
+from filerow._orm.ledger import Doomed, Frame, Ledger
 from filerow._orm.ownership import Ref
 from filerow._orm.reports import events_of
 from filerow._orm.sqlalchemy_private import is_rolled_back_on_return, savepoint_names
@@ -45,7 +45,7 @@ _NOT_ROLLED_BACK = (
 _ROOT = ""
 """The key of the transaction itself; savepoints have their names as keys."""
 
-_abandoned: deque[tuple[StorageRegistry | None, Ref]] = deque()
+_abandoned: deque[tuple[StorageRegistry | None, Doomed]] = deque()
 """Objects of transactions that the garbage collector has ended.
 
 It may run anywhere, and must not wait for a store.
@@ -64,7 +64,7 @@ class OuterTransaction:
         self._watch = watch(connection)
         self._is_rolled_back_on_return = is_rolled_back_on_return(connection)
         self._ledger = Ledger()
-        self._doomed: list[Ref] = []
+        self._doomed: Doomed = {}
         self._committed: Frame | None = None
         self._prepared = False
         self._in_doubt = ""
@@ -159,7 +159,7 @@ class OuterTransaction:
 
         Call it only when no statement or event is under way.
         """
-        doomed, self._doomed = self._doomed, []
+        doomed, self._doomed = self._doomed, {}
         if doomed:
             with within(self._registry):
                 raise_if(delete_all(doomed))
@@ -199,9 +199,9 @@ class OuterTransaction:
             self.mark_in_doubt("a prepared transaction was left without an end")
         if self._in_doubt:
             self.give_up()
-        doomed, self._doomed = self._doomed, []
+        doomed, self._doomed = self._doomed, {}
         self._undo(self._ledger.take_all())
-        _abandoned.extend((self._registry, one) for one in self._doomed)
+        _abandoned.append((self._registry, self._doomed))
         self._doomed = doomed
 
     def give_up(self) -> None:
@@ -220,7 +220,7 @@ class OuterTransaction:
 
     def _undo(self, frame: Frame | None) -> None:
         if frame is not None:
-            self._doomed += frame.revert()
+            self._doomed |= frame.revert()
 
 
 def outer_transaction(connection: Connection, *, make: bool = False) -> OuterTransaction | None:
@@ -262,10 +262,11 @@ def settle(frame: Frame, events: list[Event]) -> BaseException | None:
         frame: What the transaction has done.
         events: Gets what is to be reported.
     """
-    doomed = [ref for ref in frame.doomed if storages.may_delete(ref.backend) or ref in frame.stored]
-    uploads = {ref: version for ref, version in frame.uploads.items() if storages.may_delete(ref.backend)}
+    may_delete, stored = storages.may_delete, frame.stored
+    doomed = {ref: variants for ref, variants in frame.doomed.items() if may_delete(ref.backend) or ref in stored}
+    uploads = {ref: version for ref, version in frame.uploads.items() if may_delete(ref.backend)}
     outcomes: Outcomes | None = {} if frame.reports else None
-    error = delete_all(doomed, uploads, outcomes) if doomed or uploads else None
+    error = delete_all(doomed, uploads, outcomes, frame.variants) if doomed or uploads else None
     for keeper in frame.keepers:
         keeper.wake()
     if outcomes is not None:
@@ -318,7 +319,7 @@ def returned(info: dict[Any, Any]) -> None:
     if frame is not None and (seen.keeps_rows or not is_rolled_back):
         give_up(frame, End.NEVER_BEGUN.value if seen.keeps_rows else _NOT_ROLLED_BACK)
     elif frame is not None:
-        _abandoned.extend((registry, one) for one in frame.revert())
+        _abandoned.append((registry, frame.revert()))
     found: OuterTransaction | None = info.pop(_KEY, None)
     if found is not None:
         found.abandon()  # nothing is left to abandon if the end was announced
@@ -327,10 +328,10 @@ def returned(info: dict[Any, Any]) -> None:
 
 def delete_abandoned() -> None:
     """Delete what transactions ended by the garbage collector have stored."""
-    found: dict[StorageRegistry | None, list[Ref]] = {}
+    found: dict[StorageRegistry | None, Doomed] = {}
     while _abandoned:
-        registry, one = _abandoned.popleft()
-        found.setdefault(registry, []).append(one)
+        registry, refs = _abandoned.popleft()
+        found.setdefault(registry, {}).update(refs)
     for registry, refs in found.items():
         with within(registry):
             raise_if(delete_all(refs))

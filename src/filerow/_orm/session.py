@@ -25,7 +25,7 @@ from filerow._orm.catalogue import Catalogue
 from filerow._orm.fields import Field, Slot, SlotChange, fields_of, files_in, holds_files
 from filerow._orm.flush import Work
 from filerow._orm.history import identities
-from filerow._orm.ledger import Ledger, Report
+from filerow._orm.ledger import Doomed, Ledger, Report
 from filerow._orm.locks import lock_for_writing
 from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_transaction, remember, settle, still_open
 from filerow._orm.ownership import Ref, ref_of
@@ -336,7 +336,7 @@ class SessionFiles:
         self._committed: set[ref[SessionTransaction]] = set()
         self._begun: set[ref[SessionTransaction]] = set()
         self._interrupted: BaseException | None = None
-        self._undone: list[Ref] = []
+        self._undone: Doomed = {}
         self._events: list[Event] = []
 
     @property
@@ -520,7 +520,7 @@ class SessionFiles:
         """
         frame = self._ledger.take_all() if end is End.ROLLED_BACK and len(self._connections) == 1 else None
         if frame is not None:
-            self._undone += frame.revert()
+            self._undone |= frame.revert()
         elif end in {End.PARTLY_ROLLED_BACK, End.BY_THE_DATABASE}:
             self.bypassed = end.value
         else:

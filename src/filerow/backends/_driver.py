@@ -47,6 +47,9 @@ class Driver(ABC):
     Only for ``native_async``, because without it threads are the only way.
     """
 
+    _deletes_unseen: bool = False
+    """Deleting many objects takes one request, or nearly no time, however many of them are missing."""
+
     def _cdn_for(self, request: SignRequest) -> PublicUrls | None:
         """Return the CDN that signs a request to read, where one is set up."""
         urls = self.public_urls

@@ -58,6 +58,7 @@ class MemoryBackend(StorageBackend):
         stored_with=frozenset({"cache_control"}),  # by the row, for URLs of our own
     )
     _quick = True
+    _deletes_unseen = True
 
     def __init__(
         self,

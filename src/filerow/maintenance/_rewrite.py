@@ -19,6 +19,7 @@ from filerow._orm.fields import Buried
 from filerow._orm.locks import BATCH, any_of, locking
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, decoded, documents_in, refs_in
+from filerow._recipes import Variants
 from filerow._registry import storages
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import write
@@ -167,15 +168,15 @@ def forget(census: Census, column: FileColumn, written: Iterable[Rewrite]) -> No
     """Delete old objects of rewritten rows; an outbox has their tombstones."""
     if column.type.lifecycle and outbox_of(column.table.metadata) is None:
         released = {ref for one in written for ref in _released(one)}
-        discard(census, {ref for ref in released if storages.may_delete(ref.backend)})
+        discard(census, {ref for ref in released if storages.may_delete(ref.backend)}, column.type.variants)
 
 
-def discard(census: Census, refs: Iterable[Ref]) -> None:
-    """Delete objects that no row names; failures are logged."""
+def discard(census: Census, refs: Iterable[Ref], variants: Variants = ()) -> None:
+    """Delete objects that no row names, then their variants; failures are logged."""
     unwanted = set(refs)
     if unwanted:
         unwanted -= census.named(unwanted).kept
-        raise_if(delete_all(sorted(unwanted)))
+        raise_if(delete_all(dict.fromkeys(sorted(unwanted), variants)))
 
 
 def named_in(value: Any) -> set[Ref]:

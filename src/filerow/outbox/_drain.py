@@ -3,7 +3,7 @@
 A batch has three steps, and holds a connection only in the first and the last::
 
     lease    one short transaction: lock due tombstones, ask every file column, remove those of live objects, count an attempt
-    delete   one bulk delete per backend
+    delete   one bulk delete per backend; then the variants, with one listing for each object (see ``_erase``)
     settle   one short transaction: forget what is gone, postpone what failed
 
 A drain leaves a lease in ``next_attempt``. If its process dies, the next drain after that takes over. Deleting a missing object
@@ -16,7 +16,7 @@ import os
 import random
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 from operator import add
 from types import MappingProxyType
@@ -41,22 +41,21 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from filerow._document import facts_from, public_view
-from filerow._execution.batch import StepsJob, raise_if, run_all
-from filerow._execution.steps import Call, Steps
+from filerow._execution.batch import raise_if
 from filerow._log import cause_of, extras, logger, named, objects
 from filerow._orm.ownership import Ref
-from filerow._registry import storages
 from filerow.exceptions import DocumentError, StorageError
 from filerow.hooks import Event, deliver, subscriptions
 from filerow.outbox._census import Also, Census
 from filerow.outbox._claims import forget_claims
+from filerow.outbox._erase import Erased, erase
 from filerow.outbox._isolation import read_committed
 from filerow.outbox._places import Gate, Note, Places
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import Tombstone, among, now, now_of, take_write_lock, write_state
 
 if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
+    pass
 
 
 MOST = 10_000
@@ -137,18 +136,6 @@ class DrainedBatch:
     notes: tuple[Note, ...] = ()
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """The results of the bulk deletes."""
-
-    gone: list[Tombstone] = field(default_factory=list)
-    failed: list[tuple[Tombstone, str]] = field(default_factory=list)
-    left: list[Tombstone] = field(default_factory=list)
-    refusing: set[str] = field(default_factory=set)
-    interruption: BaseException | None = None
-    events: list[Event] = field(default_factory=list)
-
-
 def batches(
     settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None, also: Also = (), take_over: bool = False
 ) -> Iterator[DrainedBatch]:
@@ -177,7 +164,7 @@ def batches(
             continue
         if not found:
             break
-        outcome = _delete(lease.tombstones, gate.broken)
+        outcome = erase(lease.tombstones, gate.broken, settings.metadata)
         failures = _settle(settings, engine, outcome)
         raise_if(deliver(outcome.events) if outcome.events else None)
         yield _settled(lease, outcome, failures)
@@ -187,7 +174,7 @@ def batches(
         raise gate.refusal
 
 
-def _settled(lease: Lease, outcome: _Outcome, failures: Sequence[Failure]) -> DrainedBatch:
+def _settled(lease: Lease, outcome: Erased, failures: Sequence[Failure]) -> DrainedBatch:
     if outcome.interruption is not None:
         raise outcome.interruption
     dead = sum(failure.dead for failure in failures)
@@ -235,67 +222,6 @@ def note_run(settings: OutboxSettings, engine: Engine, facts: dict[str, Any]) ->
         logger.debug("could not record that the outbox was drained", exc_info=True)
 
 
-# -- delete ----------------------------------------------------------------------------------------------------------------
-
-
-class _Erase(StepsJob):
-    """Deletes the objects of one backend in one bulk call.
-
-    It may be cancelled at any time, unlike the delete after a commit: the tombstones stay until the result is recorded.
-    """
-
-    def __init__(self, backend: StorageBackend, tombstones: Sequence[Tombstone]) -> None:
-        self.failed: dict[str, Any] | None = None
-        self.tombstones = tombstones
-        self._backend = backend
-        self._paths = list(dict.fromkeys(one.path for one in tombstones))
-
-    def _steps(self) -> Steps[None]:
-        self.failed = dict((yield Call(self._backend.delete, self._backend.delete_async, (self._paths,))))
-
-
-def _delete(tombstones: Sequence[Tombstone], broken: Mapping[str, str]) -> _Outcome:
-    outcome = _Outcome()
-    by_backend: dict[str, list[Tombstone]] = {}
-    for one in tombstones:
-        by_backend.setdefault(one.backend, []).append(one)
-    jobs = []
-    for key, ones in by_backend.items():
-        if key in broken:
-            outcome.failed += [(one, broken[key]) for one in ones]
-            outcome.refusing.add(key)
-            continue
-        try:
-            jobs.append(_Erase(storages.get_backend(key), ones))
-        except LookupError as error:
-            outcome.failed += [(one, str(error)) for one in ones]
-            outcome.refusing.add(key)
-    ended = run_all(jobs, storages.max_concurrency)
-    for job in jobs:
-        _sort(job, ended.error, outcome)
-    if ended.error is not None and not isinstance(ended.error, Exception):
-        outcome.interruption = ended.error
-    return outcome
-
-
-def _sort(job: _Erase, error: BaseException | None, outcome: _Outcome) -> None:
-    """Separate what is gone, what failed, and what an interruption has left."""
-    failed = job.failed
-    if failed is None and not isinstance(error, Exception):
-        outcome.left += job.tombstones
-        return
-    if failed is None:
-        failed = dict.fromkeys((one.path for one in job.tombstones), error)
-    for one in job.tombstones:
-        if one.path in failed:
-            error = failed[one.path]
-            outcome.failed.append((one, error.message if isinstance(error, StorageError) else str(error)))
-        else:
-            outcome.gone.append(one)
-    if len(failed) > 1 and len(failed) == len({one.path for one in job.tombstones}):
-        outcome.refusing.add(job.tombstones[0].backend)
-
-
 # -- settle ----------------------------------------------------------------------------------------------------------------
 
 
@@ -305,7 +231,7 @@ def delay_after(attempts: int, backoff: timedelta, most: timedelta) -> float:
     return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - so that a million do not come back at once
 
 
-def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list[Failure]:
+def _settle(settings: OutboxSettings, engine: Engine, outcome: Erased) -> list[Failure]:
     failures = [
         Failure(Ref(one.backend, one.path), error, one.attempts >= settings.max_attempts) for one, error in outcome.failed
     ]
@@ -326,7 +252,7 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
     return failures
 
 
-def _events(settings: OutboxSettings, connection: Connection, outcome: _Outcome) -> Iterator[Event]:
+def _events(settings: OutboxSettings, connection: Connection, outcome: Erased) -> Iterator[Event]:
     """Yield what is to be reported, with the rows that the objects have lost."""
     errors = {one.id: error for one, error in outcome.failed}
     tried = [*outcome.gone, *(one for one, _ in outcome.failed)]

@@ -63,6 +63,7 @@ class Tombstone(NamedTuple):
         attempts: How often its deletion has begun; from the first on, the object may be gone.
         dropped_at: When it lost its row: seconds since the Unix epoch, by the database's clock.
         table_name: The table of that row, with its schema; ``None`` if unknown.
+        column_name: The column, likewise.
     """
 
     id: int
@@ -71,6 +72,7 @@ class Tombstone(NamedTuple):
     attempts: int
     dropped_at: float
     table_name: str | None
+    column_name: str | None
 
 
 def among(column: ColumnElement[Any], values: Sequence[Any], dialect: str) -> ColumnElement[bool]:

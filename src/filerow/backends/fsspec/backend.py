@@ -343,6 +343,10 @@ class FSSpecBackend(StorageBackend):
     def _rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
         return self._flavour.rewrite(self.fs, self._at(upload.path), self._at(target), upload, options)
 
+    @property
+    def _deletes_unseen(self) -> bool:  # type: ignore[override] # which it finds out
+        return self._bulk and self.protocol in {"s3", "s3a"}
+
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         names: dict[str, str] = {}
         for path in paths:

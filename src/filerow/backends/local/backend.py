@@ -103,6 +103,7 @@ class LocalBackend(StorageBackend):
         stored_with=frozenset({"cache_control"}),  # by the row, for URLs
     )
     _quick = True
+    _deletes_unseen = True
 
     def __init__(
         self,

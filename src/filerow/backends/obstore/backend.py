@@ -278,6 +278,10 @@ class ObstoreBackend(StorageBackend):
         info = self._head(target)  # for its etag, as obstore knows it
         return Rewritten(info.etag, info.version_id, None)
 
+    @property
+    def _deletes_unseen(self) -> bool:  # type: ignore[override] # which it finds out
+        return self.protocol == "s3" and self._deleter.is_bulk
+
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         enter("delete", self._key, "")
         return run(self._deleter.steps(paths))

@@ -1,0 +1,159 @@
+"""The stored variants of objects: list, copy and delete them.
+
+Originals are deleted first, then their variants. In the other order, or in one request, a variant that is made meanwhile would
+stay: its maker stores it, looks for the original, and finds that still there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from filerow._document import Facts
+from filerow._execution.batch import StepsJob, run_all, run_all_async
+from filerow._execution.steps import Call, Steps
+from filerow._log import cause_of, extras, logger, named
+from filerow._presentation import present
+from filerow._recipes import Recipe, Variants, computed_paths, variant_id, variant_path, variants_of
+from filerow._registry import storages
+from filerow.backends._types import ObjectInfo, PutOptions
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import InvalidPathError, ObjectNotFoundError, StorageError, VariantError
+
+_OWN = re.compile(r"[0-9a-f]{32}\.[a-z]+")
+
+
+class ListVariants(StepsJob):
+    """Lists the variants of one object and the notes of failed ones.
+
+    Attributes:
+        found: Their paths; ``None`` until they are known.
+        error: Why they could not be listed.
+    """
+
+    def __init__(self, backend: StorageBackend, path: str) -> None:
+        self.found: list[str] | None = None
+        self.error: StorageError | None = None
+        self.path = path
+        self._backend = backend
+        self._prefix = variants_of(path)
+
+    def _steps(self) -> Steps[None]:
+        try:
+            self.found = yield Call(self._list, self._list_async)
+        except InvalidPathError:  # no object can be there
+            self.found = []
+        except StorageError as error:
+            self.error = error
+
+    def _list(self) -> list[str]:
+        return [one.path for one in self._backend.list(self._prefix[:-1]) if self._is_own(one)]
+
+    async def _list_async(self) -> list[str]:
+        return [one.path async for one in self._backend.list_async(self._prefix[:-1]) if self._is_own(one)]
+
+    def _is_own(self, info: ObjectInfo) -> bool:
+        """Return True unless it is of an object whose path goes on after this one's."""
+        return _OWN.fullmatch(info.path, len(self._prefix)) is not None
+
+
+def list_all(jobs: Sequence[ListVariants]) -> Call:
+    """Return the call that lists the variants of several objects at once."""
+    return Call(run_all, run_all_async, (jobs, storages.max_concurrency))
+
+
+def delete_variants(backend: StorageBackend, gone: Mapping[str, Variants], *, exactly: bool = False) -> Steps[None]:
+    """Delete the variants of objects that were deleted; what fails is logged.
+
+    Where one request deletes many objects, missing ones too, the variants that the columns declare have names that need not be
+    asked for. Elsewhere a listing for each object finds them.
+
+    Args:
+        backend: Where the objects were.
+        gone: Their paths, each with what its column declares.
+        exactly: Find those of other recipes too.
+    """
+    names: list[str] = []
+    asked: list[ListVariants] = []
+    for path, variants in gone.items():
+        computed = computed_paths(path, variants) if backend._deletes_unseen and not exactly else []  # noqa: SLF001 - for us
+        if computed:
+            names += computed
+        else:
+            asked.append(ListVariants(backend, path))
+    if asked:
+        yield list_all(asked)
+        names += (path for job in asked for path in job.found or ())
+        _log_unlisted(backend, asked)
+    if names:
+        failed: Mapping[str, StorageError] = yield Call(backend.delete, backend.delete_async, (names,))
+        _log_failed(backend, failed)
+
+
+def copy_variants(
+    origin: StorageBackend, source: Facts, backend: StorageBackend, copy: Facts, variants: Variants
+) -> Steps[tuple[str, ...]]:
+    """Copy the variants that a file lists; return the ids of those that were there.
+
+    What cannot be copied is left out, and made at its first use.
+
+    Args:
+        origin: Where the file is.
+        source: Its facts.
+        backend: Where its copy is.
+        copy: The copy's facts.
+        variants: What the copy's column declares. Others have other names, or nobody asks for them.
+    """
+    copied: list[str] = []
+    for recipe in dict.fromkeys(recipe for _, recipe in variants):
+        try:
+            known = variant_id(source, recipe)
+            if known not in source.variants or variant_id(copy, recipe) != known:
+                continue
+            there, here = variant_path(source, recipe), variant_path(copy, recipe)
+            yield from _copy_variant(origin, there, backend, here, recipe, copy.filename)
+        except (ObjectNotFoundError, VariantError):
+            continue
+        except StorageError as error:
+            logger.warning("a variant was not copied: %s; it is made at first use", error, extra=extras("copy", backend.key))
+            continue
+        copied.append(known)
+    return tuple(copied)
+
+
+def _copy_variant(
+    origin: StorageBackend, there: str, backend: StorageBackend, here: str, recipe: Recipe, filename: str
+) -> Steps[None]:
+    if origin is backend:
+        yield Call(backend.copy, backend.copy_async, (there, here), {"create_only": False})
+        return
+    content: bytes = yield Call(origin.read, origin.read_async, (there,))
+    stem, dot, _ = filename.rpartition(".")
+    shown = present(recipe.content_type, f"{stem if dot else filename}{recipe.extension}")
+    yield Call(backend.put, backend.put_async, (here, content, PutOptions(*shown, create_only=False)))
+
+
+def _log_unlisted(backend: StorageBackend, jobs: Iterable[ListVariants]) -> None:
+    alike: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.error is not None:
+            alike.setdefault(cause_of(job.error.message, job.path), []).append(job.path)
+    for cause, paths in alike.items():
+        storages.failed_deletes += len(paths)
+        message = "the variants of deleted objects could not be listed: those of %s on backend %r: %s; %s"
+        _log(message, named(paths), backend, cause, len(paths))
+
+
+def _log_failed(backend: StorageBackend, failed: Mapping[str, StorageError]) -> None:
+    alike: dict[str, list[str]] = {}
+    for path, error in failed.items():
+        alike.setdefault(cause_of(error.message, path), []).append(path)
+    storages.failed_deletes += len(failed)
+    for cause, paths in alike.items():
+        message = "variants of deleted objects could not be deleted: %s on backend %r: %s; %s"
+        _log(message, named(paths), backend, cause, len(paths))
+
+
+def _log(message: str, what: str, backend: StorageBackend, cause: str, count: int) -> None:
+    fields = extras("delete", backend.key, objects=count, error=cause)
+    logger.error(message, what, backend.key, cause, "filerow sweep --delete removes them", extra=fields)

@@ -1,0 +1,167 @@
+"""A drain deletes originals, then their variants of all recipes, and settles a tombstone after both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from filerow import FileObject, StoredObject, storages
+from filerow.backends.base import ObjectInfo
+from filerow.backends.memory import MemoryBackend
+from filerow.outbox import Outbox
+from filerow.variants import Thumbnail
+from tests.variants.pictures import four_colours, saved
+
+PICTURE = saved(four_colours())
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Photo(Base):
+    __tablename__ = "photo"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", variants={"thumb": Thumbnail(8, 8)}))
+    plain: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+OUTBOX = Outbox(Base.metadata, retention=timedelta(0), backoff=timedelta(microseconds=1))
+
+
+class Watched(MemoryBackend):
+    """Remembers what is listed and deleted, and fails where it should.
+
+    Attributes:
+        listed: The folders.
+        deleted: The paths of each call.
+        refused: What it does not delete, by how its path begins.
+        dying: What ends the process when it is to be deleted.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.listed: list[str] = []
+        self.deleted: list[list[str]] = []
+        self.refused = self.dying = "-"
+
+    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        self.listed.append(prefix)
+        return super()._list(prefix, start_after)
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        self.deleted.append(list(paths))
+        if any(path.startswith(self.dying) for path in paths):
+            raise KeyboardInterrupt
+        if any(path.startswith(self.refused) for path in paths):
+            return dict.fromkeys(paths, PermissionError("not you"))
+        return super()._delete(paths)
+
+
+@pytest.fixture
+def docs() -> Iterator[Watched]:
+    made = Watched("docs")
+    storages.register_backend(made)
+    yield made
+    storages.clear_backends()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, docs: Watched) -> Iterator[Engine]:
+    made = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    Base.metadata.create_all(made)
+    yield made
+    made.dispose()
+
+
+def add(engine: Engine, column: str = "file", count: int = 1) -> None:
+    """Add rows, and look at two variants of each file, one of them undeclared."""
+    with Session(engine) as session:
+        rows = [Photo(**{column: FileObject(filename="cat.png", content=PICTURE)}) for _ in range(count)]
+        session.add_all(rows)
+        session.commit()
+        for row in rows if column == "file" else ():
+            assert row.file is not None
+            row.file.variant("thumb").get_content()
+            row.file.variant(Thumbnail(4, 4)).get_content()
+
+
+def remove(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM photo"))
+
+
+def left(docs: Watched) -> list[str]:
+    return [info.path for info in MemoryBackend._list(docs, "", "") if not info.path.endswith("filerow.json")]
+
+
+def tombstones(engine: Engine) -> list[tuple[int, str | None]]:
+    columns = OUTBOX.table.c
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(select(columns.attempts, columns.last_error))]
+
+
+def test_a_drain_takes_variants_of_all_recipes(docs: Watched, engine: Engine) -> None:
+    add(engine, count=3)
+    assert len(left(docs)) == 9
+    remove(engine)
+    docs.deleted.clear()
+    drained = OUTBOX.drain(engine)
+    assert drained.deleted == 3
+    assert left(docs) == []
+    assert [len(paths) for paths in docs.deleted] == [3, 6]
+    assert tombstones(engine) == []
+
+
+def test_columns_without_variants_are_not_listed(docs: Watched, engine: Engine) -> None:
+    add(engine, "plain")
+    remove(engine)
+    docs.listed.clear()
+    docs.deleted.clear()
+    OUTBOX.drain(engine)
+    assert left(docs) == []
+    assert not [folder for folder in docs.listed if folder.startswith("_filerow/variants")]
+    assert len(docs.deleted) == 1
+
+
+def test_an_unknown_column_may_have_variants(docs: Watched, engine: Engine) -> None:
+    add(engine)
+    remove(engine)
+    with engine.begin() as connection:
+        connection.execute(OUTBOX.table.update().values(column_name="portrait"))
+    OUTBOX.drain(engine)
+    assert left(docs) == []
+
+
+def test_a_tombstone_waits_for_its_variants(docs: Watched, engine: Engine) -> None:
+    add(engine)
+    remove(engine)
+    docs.refused = "_filerow/variants"
+    assert OUTBOX.drain(engine).failed == 1
+    assert len(left(docs)) == 2
+    ((attempts, error),) = tombstones(engine)
+    assert attempts == 1
+    assert "its variants could not be deleted" in (error or "")
+    docs.refused = "-"
+    assert OUTBOX.drain(engine).deleted == 1
+    assert left(docs) == []
+    assert tombstones(engine) == []
+
+
+def test_a_drain_that_dies_between_both_is_repeated(docs: Watched, engine: Engine) -> None:
+    add(engine)
+    remove(engine)
+    docs.dying = "_filerow/variants"
+    with pytest.raises(KeyboardInterrupt):
+        OUTBOX.drain(engine)
+    assert len(left(docs)) == 2
+    assert len(tombstones(engine)) == 1
+    docs.dying = "-"
+    assert OUTBOX.drain(engine).deleted == 1
+    assert left(docs) == []
