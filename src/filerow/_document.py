@@ -27,9 +27,6 @@ _KINDS: tuple[tuple[str, Any], ...] = (
     ("version_id", str),
     ("last_modified", (int, float)),
     ("metadata", Mapping),
-    ("width", int),
-    ("height", int),
-    ("variants", (list, tuple)),
 )
 """What the optional values of a document are, where they are not null."""
 
@@ -78,7 +75,7 @@ _OF_IMAGES = ("width", "height", "variants")
 """Fields that only documents of images have."""
 
 _KNOWN = frozenset({"v", *Facts._fields}) - {"extra"}
-_USUAL = len(_KNOWN) - len(_OF_IMAGES)
+_USUAL = _KNOWN - set(_OF_IMAGES)
 
 _NOTHING_SAID = (None,) * 5
 
@@ -146,7 +143,7 @@ def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
     version = value.get("v")
     if version == VERSION:
         facts = _facts(value, value.get("backend"), value.get("path"), value.get("filename"))
-        return facts if len(value) == _USUAL else _with_more(facts, value)  # most have no more
+        return facts if value.keys() == _USUAL else _with_more(facts, value)  # most have no more
     if version is not None:
         msg = f"this document has version {version!r}; this release of filerow reads up to {VERSION}: upgrade filerow"
         raise DocumentError(msg)
@@ -157,15 +154,25 @@ def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
 
 def _with_more(facts: Facts, value: Mapping[str, Any]) -> Facts:
     """Return facts with what only images have, and what only later releases know."""
-    width, height = value.get("width"), value.get("height")
-    sides = (width, height) if width and height and min(width, height) > 0 else (None, None)
+    width, height = _side(value, "width"), _side(value, "height")
+    sides = (None, None) if width is None or height is None else (width, height)
+    variants = value.get("variants")
+    if variants is not None and not isinstance(variants, list | tuple):
+        raise _wrong("variants", variants)
     extra = {key: value[key] for key in value if key not in _KNOWN}
     return facts._replace(
         width=sides[0],
         height=sides[1],
-        variants=tuple(one for one in value.get("variants") or () if isinstance(one, str)),
+        variants=tuple(one for one in variants or () if isinstance(one, str)),
         extra=MappingProxyType(extra) if extra else NO_METADATA,
     )
+
+
+def _side(value: Mapping[str, Any], name: str) -> int | None:
+    found = value.get(name)
+    if found is not None and (not isinstance(found, int) or isinstance(found, bool) or found < 1):
+        raise _wrong(name, found)
+    return found
 
 
 def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:

@@ -215,10 +215,11 @@ class Upload(Job):
         )
 
     def _placed(self, info: ObjectInfo, **found: Any) -> Facts:
-        if self._checks.sides is not None:
-            found["width"], found["height"] = self._checks.sides
+        width, height = self._checks.sides or (None, None)  # another column's check may have found some
         return self._wanted._replace(
             **found,
+            width=width,
+            height=height,
             backend=self._backend.key,
             path=self._path,
             etag=info.etag,

@@ -269,6 +269,9 @@ class StoredObject(TypeDecorator[Any]):
         checks.at_once()
         if checks.metadata is not file.metadata:
             _checked(file, checks)
+        elif checks.sides is not None:
+            width, height = checks.sides
+            restore(file, Snapshot(facts_of(file)._replace(width=width, height=height), checks.content, FileState.PENDING))
 
     def _checks(self, value: object, field: str) -> tuple[FileObject, Checks]:
         from filerow._validation.checks import (
@@ -487,7 +490,8 @@ def _decoded(decode: Callable[[Any], Any], value: str | bytes) -> Any:
 
 def _checked(file: FileObject, checks: Checks) -> FileObject:
     """Store in a pending file what its checks found."""
-    facts = facts_of(file)._replace(content_type=checks.content_type, metadata=checks.metadata)
+    width, height = checks.sides or (None, None)
+    facts = facts_of(file)._replace(content_type=checks.content_type, metadata=checks.metadata, width=width, height=height)
     restore(file, Snapshot(facts, checks.content, FileState.PENDING))
     return file
 

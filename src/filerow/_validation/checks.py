@@ -55,9 +55,9 @@ def examine(head: bytes, read_at: ReadAt, size: int | None, known: Facts, rules:
     found = dimensions(read_at, content_type, size, shown=shown) if rules.looks_at_images else None
     rules.check_dimensions(content_type, found, known.filename)
     width, height = found or (None, None)
-    sides = found if shown or not rules.measures else dimensions(read_at, content_type, size)
+    sides = found if shown or found is None else dimensions(read_at, content_type, size)
     told = Inspection(known.filename, content_type, size, width, height, rules.field, known.metadata)
-    return Seen(head, told, sides if shown or rules.measures else None)
+    return Seen(head, told, sides)
 
 
 class Checks:
