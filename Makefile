@@ -10,13 +10,14 @@ BIN := $(VENV)/bin
 # What is installed is known by a stamp that carries a sum of pyproject.toml: another pyproject.toml, another install.
 SUM := $(shell cksum < pyproject.toml | tr ' ' '-')
 DEV := $(VENV)/.installed-dev-$(SUM)
+SITE := $(firstword $(wildcard $(DEV)) $(VENV)/.installed-site-$(SUM))
 DEMO := $(firstword $(wildcard $(DEV)) $(VENV)/.installed-demo-$(SUM))
 TYPED := $(wildcard tests/typing demo benchmarks tools)
 
 # Tests start many processes; an environment that forbids compiled code would make each of them compile all packages again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv test thorough coverage mutation chaos suite soak demo lint types docs dist extras guide bench format clean
+.PHONY: help venv test thorough coverage mutation chaos suite soak demo lint types docs site dist extras guide bench format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -66,6 +67,9 @@ types: $(DEV) ## Check types with mypy and pyright
 
 docs: $(DEV) ## Run the code in README and docs, and check every link and anchor
 	$(BIN)/python -m pytest tests/test_docs.py -v
+
+site: $(SITE) ## Build the site into build/site, offline; a warning is an error
+	$(BIN)/python -m tools.site $(ARGS)
 
 guide: $(DEV) ## Start the Litestar guide application of examples/
 	cd examples && ../$(BIN)/python -m litestar_guide

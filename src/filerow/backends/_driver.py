@@ -36,7 +36,7 @@ class Driver(ABC):
     """The scheme and host that signed URLs are made for, where clients reach the store by another name than this process."""
 
     public_urls: PublicUrls | None = None
-    """Permanent URLs, and a CDN that signs; ``None`` where there are neither. Its :meth:`_sign` hands reads to such a CDN."""
+    """Permanent URLs, and a CDN that signs; ``None`` where there are neither. Such a CDN signs all reads."""
 
     _quick: bool = False
     """A small put ends before another thread could have begun it, so several are done one after the other."""

@@ -2,7 +2,7 @@
 
 Callers use :class:`StorageBackend`'s public methods. They check paths, wrap errors, keep the caller's own exceptions and
 give every backend an asynchronous side. A driver subclasses it and implements the underscored hooks, whose contracts are in
-:class:`filerow.backends._driver.Driver`. A backend exchanges paths, bytes, options and :class:`ObjectInfo`; it does not know
+``filerow.backends._driver``. A backend exchanges paths, bytes, options and :class:`ObjectInfo`; it does not know
 ``FileObject``, columns or sessions.
 """
 
@@ -64,7 +64,7 @@ class StorageBackend(Driver):
         """Store an object durably, and return what the store reports of it.
 
         Args:
-            path: Where; see :func:`filerow.backends._paths.check_path`.
+            path: Where: relative, with ``/`` between its parts, none of which is empty, ``.`` or ``..``.
             content: All bytes at once, or an iterable of chunks that is read once and in bounded memory.
             options: Type, headers and whether the path must be free.
 

@@ -30,7 +30,7 @@ class TicketPart(NamedTuple):
 
     Attributes:
         number: Its number, from 1 on.
-        url: Where to; empty while the part's checksum is missing, see :attr:`Ticket.checksum`.
+        url: Where to; empty while the part's checksum is missing, see ``Ticket.checksum``.
         start: Offset of its first byte.
         end: Offset after its last byte.
         headers: To be sent with the request.

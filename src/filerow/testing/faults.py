@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ("Fault", "FaultyBackend", "FaultyCall", "Operation")
 
 Operation: TypeAlias = Literal["put", "read", "stream", "head", "list", "copy", "delete", "sign"]
+"""What a backend does for its caller."""
 
 _OPERATIONS = frozenset({"put", "read", "stream", "head", "list", "copy", "delete", "sign"})
 _CUT = frozenset({"put", "read", "stream", "list"})

@@ -1,0 +1,117 @@
+"""The built site: complete, without a broken link, and without a word from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tests.servers._process import ROOT
+
+PUBLIC = (ROOT / "tests" / "public_names.txt").read_text().splitlines()
+
+
+class Parts(HTMLParser):
+    """What a page links to, loads, and can be linked at."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if values.get("id"):
+            self.anchors.add(values["id"] or "")
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"] or "")
+        elif tag in {"script", "img", "link", "iframe", "source", "form", "use"}:
+            self.loaded += [value for name in ("src", "href", "action", "srcset") if (value := values.get(name))]
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Parts]:
+    return {page: Parts(page) for page in sorted(site.rglob("*.html"))}
+
+
+@pytest.mark.thorough
+def test_links_and_anchors_lead_somewhere(pages: dict[Path, Parts]) -> None:
+    broken = set()
+    for page, parts in pages.items():
+        for link in [*parts.links, *parts.loaded]:
+            address = urlsplit(link)
+            if address.scheme or address.netloc:
+                continue
+            target = (page.parent / unquote(address.path)).resolve() if address.path else page
+            anchor = unquote(address.fragment)
+            if not target.is_file() or (anchor and target in pages and anchor not in pages[target].anchors):
+                broken.add((page.name, link))
+    assert not broken
+
+
+@pytest.mark.thorough
+def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Parts]) -> None:
+    loaded = {link for parts in pages.values() for link in parts.loaded if urlsplit(link).netloc}
+    assert not loaded
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", style.read_text()), style
+
+
+def documented(site: Path) -> dict[str, str]:
+    """Return each name of the reference, with its page; those it can also be asked for by have an anchor of another name."""
+    data = (site / "objects.inv").read_bytes()
+    lines = zlib.decompress(data.split(b"zlib.\n", 1)[1]).decode().splitlines()
+    words = [line.split(" ", 4) for line in lines if " py:" in line]
+    return {name: where for name, _, _, where, _ in words if where.endswith("$")}
+
+
+@pytest.mark.thorough
+def test_reference_shows_each_public_name_once(site: Path) -> None:
+    from tools.site import api
+
+    names = documented(site)
+    homes = api.homes()
+    assert not set(homes.values()) - set(names)
+    assert not [name for name in names if any(part.startswith("_") for part in name.split("."))]
+    assert {line.partition(": ")[2] for line in PUBLIC} == {name.rpartition(".")[2] for name in homes.values()}
+
+
+def test_reference_has_a_page_for_each_module() -> None:
+    pytest.importorskip("sphinx", reason="not covered: Sphinx is not installed; to install it: make site")
+    from tools.site.stubs import REFERENCE, texts
+
+    wanted = texts()
+    assert {*REFERENCE.glob("filerow*.md"), REFERENCE / "index.md"} == set(wanted), "run: python -m tools.site.stubs"
+    assert not [page.name for page, text in wanted.items() if page.read_text() != text], "run: python -m tools.site.stubs"
+
+
+def test_each_public_name_is_explained() -> None:
+    pytest.importorskip("sphinx", reason="not covered: Sphinx is not installed; to install it: make site")
+    import inspect
+
+    from tools.site import api
+
+    unexplained = []
+    for home in api.homes().values():
+        module, _, name = home.rpartition(".")
+        value = getattr(api.load(module), name)
+        if inspect.isclass(value) or inspect.isroutine(value):
+            if not inspect.getdoc(value):
+                unexplained.append(home)
+        elif not api.value_docs(module, name):
+            unexplained.append(home)
+    assert not unexplained
+
+
+@pytest.mark.thorough
+def test_each_page_is_in_the_navigation(site: Path) -> None:
+    menu = Parts(site / "index.html").links
+    for document in (ROOT / "docs").rglob("*.md"):
+        page = document.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
+        assert page == "index.html" or page in menu, page
