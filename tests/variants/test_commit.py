@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, event, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, FileObjectList, StoredObject, storages
+from filerow import FileObject, FileObjectList, StorageRegistry, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import FileValidationError, RecipeError, VariantRefusedError
@@ -406,7 +406,7 @@ def test_failing_store_leaves_variants_to_first_use(place: Place, caplog: pytest
     (document,) = place.documents("photo", "file")
     assert variants_in(document) == []
     (record,) = caplog.records
-    assert "2 variants on backend 'photos' were not made before the commit" in record.getMessage()
+    assert "2 variants on backend 'photos' not made before the commit" in record.getMessage()
     assert "the disk is full" in record.getMessage()
 
 
@@ -584,6 +584,15 @@ def test_signed_url_of_a_listed_variant_is_the_stores_own(s3_server: Any) -> Non
     finally:
         configure_urls()
         storages.clear_backends()
+
+
+def test_registry_in_force_has_the_variants(place: Place) -> None:
+    registry, own = StorageRegistry(), MemoryBackend("photos")
+    registry.register_backend(own)
+    with registry.active():
+        place.run(lambda session: added(session, Photo(file=picture())) and None)
+    assert place.paths() == set()
+    assert sum(is_variant(info.path) for info in own.list("")) == 2
 
 
 def test_cancelled_commit_leaves_nothing_running(tmp_path: Path, photos: Slow) -> None:

@@ -95,11 +95,11 @@ class MakeVariants(StepsJob):
         self.reason: Exception | None = None
         self._recipes = recipes
         self._maker = maker
+        self._backend = storages.resolve(facts_of(source.file).backend)  # of the registry in force here, not in a task
         self._ends = ends
 
     def _steps(self) -> Steps[None]:
         facts, done = facts_of(self.source.file), 0
-        backend = storages.resolve(facts.backend)
         try:
             if time.monotonic() >= self._ends:
                 raise VariantTimeoutError(_TOO_LONG)
@@ -108,7 +108,7 @@ class MakeVariants(StepsJob):
                 if time.monotonic() >= self._ends:
                     raise VariantTimeoutError(_TOO_LONG)
                 try:
-                    self.ids.append((yield from self._maker.stored(backend, facts, recipe, content)))
+                    self.ids.append((yield from self._maker.stored(self._backend, facts, recipe, content)))
                 except _REFUSED as error:
                     raise self._refusal(name, error) from error
                 done += 1
@@ -131,7 +131,7 @@ class MakeVariants(StepsJob):
             seen: bytes | None = yield threaded(_read_again, given, facts)
             if seen is not None:
                 return seen
-        backend = storages.resolve(facts.backend)
+        backend = self._backend
         content: bytes = yield Call(backend.read, backend.read_async, (facts.path,))
         if not (yield threaded(_is_of, content, facts)):
             msg = "the store returned other bytes than it was given"
@@ -233,8 +233,9 @@ def _log_left(jobs: Sequence[MakeVariants]) -> None:
         where += [f"{name} of {facts.path}" for name in job.left]
     for (backend, kind, said), variants in alike.items():
         logger.warning(
-            "%d variants on backend %r were not made before the commit, and will be at first use: %s: %s",
+            "%d %s on backend %r not made before the commit, and left to first use: %s: %s",
             len(variants),
+            "variant" if len(variants) == 1 else "variants",
             backend,
             named(variants),
             said,
