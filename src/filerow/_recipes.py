@@ -41,6 +41,9 @@ _MOST_QUALITY = 100
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _STORED = re.compile(rf"{VARIANTS}/(.+)/([0-9a-f]{{32}})\.[a-z0-9]{{1,10}}", re.DOTALL)
 _EXTENSIONS = {"avif": ".avif", "gif": ".gif", "jpeg": ".jpg", "png": ".png", "tiff": ".tiff", "webp": ".webp"}
+DECODED = frozenset(f"image/{kind}" for kind in _EXTENSIONS)
+"""The media types of originals that variants are made of."""
+
 _QUALITIES = {"avif": 65, "jpeg": 82, "webp": 80}
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from filerow import FileObject, FileObjectList, Inspection, StoredObject, storages, whole_content
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileValidationError
+from filerow.variants import Resize
 from tests.ext.running import serving_asgi, serving_wsgi
 from tests.ext.world import SECRET
 
@@ -58,7 +59,9 @@ class Book(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     cover: Mapped[FileObject] = mapped_column(StoredObject("books", max_size="2 kB", content_types=["image/*"]))
-    file: Mapped[FileObject | None] = mapped_column(StoredObject("books", validators=[refuse_viruses]))
+    file: Mapped[FileObject | None] = mapped_column(
+        StoredObject("books", validators=[refuse_viruses], variants={"w80": Resize(width=80), "w40": Resize(width=40)})
+    )
     pages: Mapped[FileObjectList] = mapped_column(StoredObject("books", multiple=True, max_size=1000, validators=[let_others]))
 
 

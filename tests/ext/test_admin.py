@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
@@ -201,6 +203,20 @@ def test_pages_show_pictures_and_signed_links(admin: Admin, kind: str) -> None:
         assert file.path not in page.text
     assert "one.txt" in page.text
     assert "<b>.svg" in page.text
+
+
+@pytest.mark.parametrize("kind", ["list", "detail", "edit"])
+def test_pages_show_the_smallest_declared_variant(admin: Admin, kind: str) -> None:
+    target = io.BytesIO()
+    Image.new("RGB", (90, 60), "red").save(target, "TIFF")  # which browsers do not show by themselves
+    number = admin.add(file=FileObject(filename="a.tiff", content=target.getvalue()))
+    file = admin.book(number).file
+    assert file is not None
+    url = getattr(admin.places, kind).format(number)
+    page = admin.page(url if kind != "list" else url + "?pageSize=100&page_size=100")
+    (picture,) = [one for one in page.images if file.path in unquote(one)]
+    assert picture == file.variant("w40").sign()
+    assert Image.open(io.BytesIO(admin.client.get(picture).content)).size == (40, 27)
 
 
 def test_a_file_without_url_is_shown_by_its_name(admin: Admin, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,16 +6,20 @@ import asyncio
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from typing import Any
+from typing import Annotated, Any
 
 import jinja2
+import msgspec
 import pytest
 from markupsafe import Markup
+from pydantic import BaseModel
 
-from filerow import FileObject
+from filerow import FileObject, FileObjectList
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import FileStateError, RecipeError
 from filerow.ext.html import img, img_async, install
+from filerow.ext.msgspec import VariantHooks
+from filerow.ext.pydantic import SignedUrl
 from filerow.variants import Custom, Resize, Thumbnail, configure_urls
 from tests.variants.pictures import seen
 from tests.variants.shop import KEY, SECRET, a_photo, parts, read, register, stored
@@ -273,3 +277,48 @@ def test_jinja_has_it_as_function_and_filter(photo: FileObject, autoescape: bool
     asynchronous = jinja2.Environment(autoescape=autoescape, enable_async=True)
     install(asynchronous)
     assert asyncio.run(asynchronous.from_string(TEMPLATE).render_async(values)) == expected
+
+
+# -- other views -----------------------------------------------------------------------------------------------------------
+
+
+def shown_variant(photo: FileObject, name: str) -> dict[str, Any]:
+    variant = photo.variant(name)
+    size = {"width": variant.width, "height": variant.height}
+    return {"url": variant.sign(), "content_type": variant.content_type, **size}
+
+
+def test_pydantic_shows_variants_on_request(photo: FileObject) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+
+    class Shown(BaseModel):
+        photo: Annotated[FileObject, SignedUrl(variants=("thumb", "w60"))]
+        small: Annotated[FileObject, SignedUrl(variants=["thumb"], original=False)]  # type: ignore[arg-type]  # what people write
+
+    shown = Shown(photo=photo, small=photo).model_dump(mode="json")
+    assert shown["photo"]["variants"] == {"thumb": shown_variant(photo, "thumb"), "w60": shown_variant(photo, "w60")}
+    assert shown["photo"]["url"].startswith(f"/files/{KEY}/{photo.path}?")
+    assert "url" not in shown["small"]
+    assert list(shown["small"]["variants"]) == ["thumb"]
+    text = stored(b"just text", "a.txt")
+    assert Shown(photo=text, small=text).model_dump(mode="json")["photo"]["variants"] == {"thumb": None, "w60": None}
+    jsonschema.validate(shown, Shown.model_json_schema(mode="serialization"))
+    with pytest.raises(TypeError, match=r"a tuple of names, such as \('thumb',\)"):
+        SignedUrl(variants="thumb")  # type: ignore[arg-type]
+
+
+def test_msgspec_shows_variants_on_request(photo: FileObject) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    hooks = VariantHooks("thumb", "w60")
+    found = msgspec.json.decode(msgspec.json.encode({"photo": photo}, enc_hook=hooks.enc_hook))
+    assert found["photo"]["variants"] == {"thumb": shown_variant(photo, "thumb"), "w60": shown_variant(photo, "w60")}
+    assert "url" not in found["photo"]
+    schema = msgspec.json.schema(FileObject, schema_hook=hooks.schema_hook)
+    jsonschema.validate(found["photo"], schema)
+    assert msgspec.json.schema(FileObjectList, schema_hook=hooks.schema_hook)["items"]["title"] == "SignedFileObject"
+    with pytest.raises(NotImplementedError):
+        hooks.enc_hook(object())
+
+
+def test_public_view_stays_as_it_is(photo: FileObject) -> None:
+    assert set(photo.public_view()) == {"filename", "content_type", "size", "last_modified", "metadata"}

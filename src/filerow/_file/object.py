@@ -31,7 +31,7 @@ from filerow._file.variant import EXPIRY, Variant, signed_set, variant_of
 from filerow._file.view import json_schema_for
 from filerow._media_types import canonical, claimed_type
 from filerow._paths import RECORD, RESERVED, STAGING, clean_filename, generate_path, is_generated, is_reserved, uuid7_hex
-from filerow._recipes import Recipe, Variants
+from filerow._recipes import DECODED, Recipe, Variants
 from filerow._registry import StorageRegistry, in_force, key_of, others, process_registry, storages
 from filerow.backends._paths import check_path
 from filerow.backends._sign_request import plain_read, whole_seconds
@@ -1269,6 +1269,14 @@ def show_as(file: FileObject, shown: Shown) -> None:
 def cache_control_of(file: FileObject) -> str | None:
     """Return the ``Cache-Control`` of the file's column; ``None`` if it sets none."""
     return file._shown.cache_control
+
+
+def smallest_variant(file: FileObject) -> Variant | None:
+    """Return the smallest variant that the column of a decodable image declares."""
+    declared = [recipe for _, recipe in file._shown.variants if not recipe.plan["function"]]
+    if not declared or file.content_type not in DECODED or not file._facts.path or file._content is not None:
+        return None
+    return file.variant(min(declared, key=lambda recipe: recipe.plan["width"] or recipe.plan["height"] or 0))
 
 
 def registry_of(file: FileObject) -> StorageRegistry | None:

@@ -7,11 +7,11 @@ a recipe imports ``filerow.variants``, which registers here what makes, stores a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from filerow._document import Facts
 from filerow._execution.steps import Steps, run, run_async
-from filerow._recipes import Recipe, checked_recipe, variant_id, variant_path
+from filerow._recipes import DECODED, Recipe, checked_recipe, variant_id, variant_path
 from filerow._registry import StorageRegistry
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FileStateError, RecipeError
@@ -248,6 +248,17 @@ class Variant:
 def signed(variant: Variant, expires_in: float, round_expiry: float | None) -> Steps[str]:
     """Return the URL of one variant."""
     return variant._signed(expires_in, round_expiry, None)  # noqa: SLF001 - of this module
+
+
+def view_of(variant: Variant, expires_in: float, round_expiry: float | None) -> dict[str, Any] | None:
+    """Return what clients may see of a variant, with its URL.
+
+    It is ``None`` if its original is not an image that can be decoded.
+    """
+    if variant._facts.content_type not in DECODED:  # noqa: SLF001 - of this module
+        return None
+    url = variant.sign(expires_in=expires_in, round_expiry=round_expiry)
+    return {"url": url, "content_type": variant.content_type, "width": variant.width, "height": variant.height}
 
 
 class SignedSet(NamedTuple):

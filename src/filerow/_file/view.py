@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 REFUSED = (
@@ -36,6 +37,42 @@ def json_schema_for(mode: Literal["validation", "serialization"]) -> dict[str, A
         schema["readOnly"] = True
         schema["description"] = "A stored file. It cannot be sent as JSON: upload the bytes as multipart/form-data."
     return schema
+
+
+def json_schema_with(shown: dict[str, Any], variants: Iterable[str], *, url: bool) -> dict[str, Any]:
+    """Return the JSON Schema of a public view with URLs of the file and its variants."""
+    shown["title"] = "SignedFileObject"
+    if url:
+        shown["properties"]["url"] = _url("Where to read the file, for a limited time.")
+        shown["required"].append("url")
+    names = list(variants)
+    if names:
+        shown["properties"]["variants"] = {
+            "type": "object",
+            "description": "The image in other sizes.",
+            "properties": {name: {"anyOf": [_variant(), {"type": "null"}]} for name in names},
+            "required": names,
+        }
+        shown["required"].append("variants")
+    return shown
+
+
+def _variant() -> dict[str, Any]:
+    side = {"minimum": 1}
+    return {
+        "type": "object",
+        "properties": {
+            "url": _url("Where to read it, for a limited time."),
+            "content_type": {"type": "string", "description": "Media type."},
+            "width": _nullable("integer", description="In pixels, if known.", **side),
+            "height": _nullable("integer", description="In pixels, if known.", **side),
+        },
+        "required": ["url", "content_type", "width", "height"],
+    }
+
+
+def _url(description: str) -> dict[str, Any]:
+    return {"type": "string", "format": "uri-reference", "description": description}
 
 
 def _nullable(kind: str, *, description: str, **more: object) -> dict[str, Any]:

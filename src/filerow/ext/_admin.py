@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._file.list import FileObjectList, edit_of
-from filerow._file.object import FileObject, place_of
+from filerow._file.object import FileObject, place_of, smallest_variant
 from filerow._log import logger
 from filerow._orm.column import StoredObject
-from filerow.exceptions import FileValidationError, RegistryError, SecretError, StorageError
+from filerow.exceptions import FileValidationError, RegistryError, SecretError, StorageError, VariantError
 from filerow.ext._uploads import is_upload
 
 REQUIRED = "This field is required."
@@ -58,6 +58,7 @@ class Link(NamedTuple):
         content_type: The media type.
         size: Bytes.
         url: A signed URL; empty if the backend cannot sign.
+        picture: The URL of the smallest variant that its column declares; empty if there is none.
     """
 
     mark: str
@@ -65,6 +66,7 @@ class Link(NamedTuple):
     content_type: str
     size: int | None
     url: str
+    picture: str = ""
 
 
 class Answers(NamedTuple):
@@ -116,8 +118,21 @@ def _links(value: object) -> Steps[list[Link]]:
         except _NO_URL as error:
             logger.warning("an admin page shows %r without a link: %s", file.filename, error)
             url = ""
-        found.append(Link(_mark(file), file.filename, file.content_type, file.size, url))
+        picture = yield from _picture(file)
+        found.append(Link(_mark(file), file.filename, file.content_type, file.size, url, picture))
     return found
+
+
+def _picture(file: FileObject) -> Steps[str]:
+    variant = smallest_variant(file)
+    if variant is None:
+        return ""
+    try:
+        url: str = yield Call(variant.sign, variant.sign_async, (), {"round_expiry": _WINDOW})
+    except (*_NO_URL, VariantError) as error:
+        logger.warning("an admin page shows %r without its variant: %s", file.filename, error)
+        return ""
+    return url
 
 
 def _mark(file: FileObject) -> str:
@@ -146,9 +161,9 @@ def _link_html(link: Link, height: str) -> str:
     shown = f'<span title="{name}" style="{_NAME}">{name}</span>'
     if not url:
         return shown
-    if link.content_type in _PICTURES:
+    if link.picture or link.content_type in _PICTURES:
         style = _PICTURE.format(height=height)
-        shown = f'<img src="{url}" alt="{name}" title="{name}" loading="lazy" style="{style}">'
+        shown = f'<img src="{escape(link.picture) or url}" alt="{name}" title="{name}" loading="lazy" style="{style}">'
     return f'<a href="{url}" target="_blank" rel="noopener">{shown}</a>'
 
 
@@ -183,7 +198,7 @@ def current_html(name: str, links: Sequence[Link], *, multiple: bool, clearable:
 
 def _shown_html(link: Link) -> str:
     size = "" if link.size is None else f'<small class="text-muted">{_size(link.size)}</small>'
-    caption = f"<span>{escape(link.name)}</span>" if link.url and link.content_type in _PICTURES else ""
+    caption = f"<span>{escape(link.name)}</span>" if link.url and (link.picture or link.content_type in _PICTURES) else ""
     return f"{_link_html(link, '4rem')}{caption}{size}"
 
 

@@ -25,14 +25,15 @@ from typing import Any
 from filerow._content import unwrap_upload
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
-from filerow._file.view import REFUSED, json_schema_for
+from filerow._file.variant import EXPIRY, view_of
+from filerow._file.view import REFUSED, json_schema_for, json_schema_with
 from filerow._requirements import needs
 from filerow.exceptions import UntrustedDocumentError
 
 with needs("msgspec", "filerow.ext.msgspec"):
     import msgspec as _msgspec  # noqa: F401  # pyright: ignore[reportUnusedImport] - it calls these hooks
 
-__all__ = ("dec_hook", "document_dec_hook", "document_enc_hook", "enc_hook", "schema_hook")
+__all__ = ("VariantHooks", "dec_hook", "document_dec_hook", "document_enc_hook", "enc_hook", "schema_hook")
 
 
 def enc_hook(value: Any) -> Any:
@@ -42,6 +43,46 @@ def enc_hook(value: Any) -> Any:
         NotImplementedError: The value is not a file; msgspec expects this of a hook.
     """
     return _file(value).public_view()
+
+
+class VariantHooks:
+    """Hooks that show variants of images in the public view.
+
+    ``msgspec.json.encode(shown, enc_hook=VariantHooks("thumb", "w640").enc_hook)`` adds ``variants``, which has of each its
+    ``url``, ``content_type``, ``width`` and ``height``, or ``null`` if the file is not an image that can be decoded.
+
+    Args:
+        *variants: Their names; all files that are encoded declare them.
+        expires_in: Seconds for which the URLs work.
+        round_expiry: Length in seconds of a window in which all URLs are the same, for caches; ``None`` for none.
+    """
+
+    def __init__(self, *variants: str, expires_in: float = EXPIRY, round_expiry: float | None = EXPIRY) -> None:
+        self._variants = variants
+        self._signed = expires_in, round_expiry
+
+    def enc_hook(self, value: Any) -> Any:
+        """Return a file's public view with variants; see :func:`enc_hook`.
+
+        Raises:
+            NotImplementedError: The value is not a file.
+            FileStateError: The file is pending.
+            RecipeError: Its column declares no variant of this name.
+        """
+        file = _file(value)
+        found = {name: view_of(file.variant(name), *self._signed) for name in self._variants}
+        return {**file.public_view(), "variants": found}
+
+    def schema_hook(self, kind: type[Any]) -> dict[str, Any]:
+        """Return the JSON Schema of that view; see :func:`schema_hook`.
+
+        Raises:
+            NotImplementedError: The type is not a file's.
+        """
+        found = schema_hook(kind)
+        if "items" in found:
+            return {**found, "items": json_schema_with(found["items"], self._variants, url=False)}
+        return json_schema_with(found, self._variants, url=False)
 
 
 def document_enc_hook(value: Any) -> Any:
