@@ -143,7 +143,8 @@ def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
     version = value.get("v")
     if version == VERSION:
         facts = _facts(value, value.get("backend"), value.get("path"), value.get("filename"))
-        return facts if value.keys() == _USUAL else _with_more(facts, value)  # most have no more
+        is_usual = len(value) == len(_USUAL) and value.keys() <= _USUAL  # most have no more
+        return facts if is_usual else _with_more(facts, value)
     if version is not None:
         msg = f"this document has version {version!r}; this release of filerow reads up to {VERSION}: upgrade filerow"
         raise DocumentError(msg)

@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Slow(FaultyBackend):
 
 
 @contextlib.contextmanager
-def busy(makers: VariantWorkers) -> Iterator[None]:
+def busy(makers: VariantWorkers) -> Generator[None]:
     """Keep all workers waiting for an original."""
     reading, go_on = threading.Event(), threading.Event()
 
@@ -562,6 +562,18 @@ def test_second_flush_and_savepoint_make_theirs(place: Place) -> None:
         assert place.paths() == files | made_paths(third.named, "thumb")
 
     place.run(case)
+
+
+def test_one_file_in_two_columns_has_variants_in_both(place: Place) -> None:
+    """The second gets a copy, and copies of what was made of the first."""
+
+    def case(session: Session) -> None:
+        file = picture()
+        row = added(session, Photo(file=file, named=file))
+        assert place.paths() == made_paths(row.file, "thumb", "wide") | made_paths(row.named, "thumb", "wide")
+
+    place.run(case)
+    assert len(variants_in(place.documents("photo", "named")[0])) == 2
 
 
 def test_failing_flush_leaves_nothing(place: Place) -> None:
