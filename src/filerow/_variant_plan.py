@@ -58,3 +58,7 @@ def geometry_of(size: tuple[int, int], box: tuple[int | None, int | None], fit: 
     out = max(1, round(kept[0] * width * scale)), max(1, round(kept[1] * height * scale))
     left, top = (1 - kept[0]) / 2, (1 - kept[1]) / 2
     return Geometry((left, top, left + kept[0], top + kept[1]), out)
+
+
+KILLED = "killed"
+"""The code where a decoder was killed, which may be the system's fault as well as the image's."""

@@ -7,11 +7,13 @@ import contextlib
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import create_engine, event, insert, text, update
 from sqlalchemy.exc import IntegrityError
@@ -71,6 +73,16 @@ class Failing(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     file: Mapped[FileObject | None] = mapped_column(
         StoredObject("photos", variants={"own": Custom("own", "tests.variants.attacks:fail", version=1)}, make_variants="commit")
+    )
+
+
+class Sleepy(Base):
+    __tablename__ = "sleepy"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(
+        StoredObject(
+            "photos", variants={"own": Custom("slow", "tests.variants.attacks:sleep", version=1)}, make_variants="commit"
+        )
     )
 
 
@@ -443,6 +455,36 @@ def test_busy_workers_do_not_stop_a_commit(place: Place, caplog: pytest.LogCaptu
         configure(workers=2, queue_seconds=60)
     assert variants_in(place.documents("photo", "file")[0]) == []
     assert "busy for 0.2 seconds" in caplog.text
+
+
+def test_slow_decoder_does_not_stop_a_commit(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    configure(workers=1, seconds=0.2)
+    try:
+        place.run(lambda session: added(session, Sleepy(file=picture())) and None)
+    finally:
+        configure(workers=2, queue_seconds=60)
+    assert variants_in(place.documents("sleepy", "file")[0]) == []
+    assert "1 variant on backend 'photos' not made before the commit" in caplog.text
+
+
+def test_killed_decoder_does_not_stop_a_commit(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """The system may have run out of memory because of others."""
+
+    def kill() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for worker in psutil.Process().children():
+                for decoder in worker.children():
+                    decoder.kill()
+                    return
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    place.run(lambda session: added(session, Sleepy(file=picture())) and None)
+    killer.join()
+    assert variants_in(place.documents("sleepy", "file")[0]) == []
+    assert "was killed" in caplog.text
 
 
 def test_flush_stops_making_when_its_time_is_over(place: Place, caplog: pytest.LogCaptureFixture) -> None:

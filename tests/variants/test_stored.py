@@ -278,6 +278,8 @@ WORTHLESS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "long": edited(message="a" * 5000),
     "of-tomorrow": edited(time=time.time() + 3600),
     "of-yesterday": edited(time=time.time() - 24 * 3600 - 1),
+    "slow-an-hour-ago": edited(error="VariantTimeoutError", code="timeout", time=time.time() - 3601),
+    "killed-an-hour-ago": edited(error="VariantTooLargeError", code="killed", time=time.time() - 3601),
     "never": edited(time=float("nan")),
     "forever": edited(time=float("inf")),
     "huge": edited(time=10**4000 // 10**1000),

@@ -26,6 +26,7 @@ from filerow._orm.fields import Slot, SlotChange
 from filerow._paths import is_generated
 from filerow._recipes import Recipe, Variants, moments_of, variant_id
 from filerow._registry import storages
+from filerow._variant_plan import KILLED
 from filerow.exceptions import (
     ContentError,
     FileStateError,
@@ -110,9 +111,11 @@ class MakeVariants(StepsJob):
                 try:
                     self.ids.append((yield from self._maker.stored(self._backend, facts, recipe, content)))
                 except _REFUSED as error:
+                    if error.code == KILLED:
+                        raise
                     raise self._refusal(name, error) from error
                 done += 1
-        except _LEFT as error:
+        except (*_LEFT, *_REFUSED) as error:
             self.left = [name for name, _ in self._recipes[done:]]
             self.reason = error
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filerow._execution.steps import Steps, threaded
-from filerow._variant_plan import VariantPlan
+from filerow._variant_plan import KILLED, VariantPlan
 from filerow.exceptions import UndecodableError, VariantError, VariantTimeoutError, VariantTooLargeError, WorkerError
 from filerow.variants._link import Deadline, WorkerLink
 from filerow.variants._source import Original
@@ -205,7 +205,7 @@ class WorkerProcess:
         if code in {-signal.SIGXCPU, -signal.SIGALRM}:
             return _too_slow()
         if code == -signal.SIGKILL:  # the hard limit of time, or the system has no memory left
-            return VariantTooLargeError("the process that decoded the image was killed; it took too much", code="killed")
+            return VariantTooLargeError("the process that decoded the image was killed; it took too much", code=KILLED)
         return _crashed(f"ended with signal {-code}" if code < 0 else "ended early")
 
     def _settle(self) -> Steps[None]:

@@ -20,6 +20,7 @@ from filerow._file.variant import VariantURL
 from filerow._log import extras, logger
 from filerow._presentation import present
 from filerow._recipes import Recipe, failed_path, recipe_text, variant_id, variant_path
+from filerow._variant_plan import KILLED
 from filerow.backends._sign_request import whole_seconds
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
@@ -39,8 +40,8 @@ from filerow.variants._making import MadeVariant, made_once, making, making_of_o
 from filerow.variants._urls import VariantLink, expiry, identity_of, variant_urls
 from filerow.variants._workers import default_workers
 
-_HONOURED = 24 * 3600
-"""Seconds for which nobody tries again what could not be made."""
+_HONOURED, _IN_DOUBT = 24 * 3600, 3600
+"""Seconds for which nobody tries again what could not be made; if the system may be to blame, too."""
 
 _FINAL = (UndecodableError, VariantTooLargeError, VariantTimeoutError)
 """What depends on the original's bytes, so it is not tried again soon."""
@@ -307,8 +308,8 @@ def _noted_error(noted: bytes) -> VariantError | None:
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None or not isinstance(message, str) or not isinstance(code, str) or not _CODE.fullmatch(code):
         return None
-    now = time.time()
-    is_recent = isinstance(moment, int | float) and now - _HONOURED < moment <= now  # nor in the future
+    now, life = time.time(), _IN_DOUBT if kind is VariantTimeoutError or code == KILLED else _HONOURED
+    is_recent = isinstance(moment, int | float) and now - life < moment <= now  # nor in the future
     return kind(message, code=code) if is_recent else None
 
 
