@@ -371,7 +371,7 @@ def test_a_folder_removed_under_a_put_is_made_again(local: LocalBackend, monkeyp
     monkeypatch.setattr(os, "link", racing_link)
     local.put("a/b/x", b"x")
     assert local.read("a/b/x") == b"x"
-    left[0] = 100
+    left[0] = 1_000
     local.delete("a/b/x")
     with pytest.raises(StorageError, match="removed meanwhile") as caught:
         local.put("a/b/y", b"x")
@@ -529,8 +529,11 @@ def test_a_put_waits_for_the_bytes_then_for_the_name(tmp_path: Path, synced: lis
     synced.clear()
     backend.put("a/b/x", b"12345")
     assert synced == ["root", "a", "file:5", "b"]
+    for folder in ("", "a"):
+        os.utime(backend.root / folder, (1, 1))
+    backend.put("a/b/y", b"")
     synced.clear()
-    backend.put("a/b/y", iter([b"123", b"456"]))
+    backend.put("a/b/z", iter([b"123", b"456"]))
     assert synced == ["file:6", "b"]
     synced.clear()
     backend.put("a/b/y", b"1", OVERWRITE)
@@ -541,6 +544,9 @@ def test_a_put_waits_for_the_bytes_then_for_the_name(tmp_path: Path, synced: lis
     synced.clear()
     backend.delete(["a/b/x", "a/b/y", "a/b/none", "a/c/none", "none/x"])
     assert synced == ["b"]
+    synced.clear()
+    backend.delete("a/b/z")
+    assert synced == ["a"]  # which has lost the folder
     synced.clear()
     backend.read("a/c/x")
     list(backend.list())

@@ -9,7 +9,7 @@ be read, and a backup or a web server may read the directory at any time. Nothin
 link. It needs only the standard library.
 
 Known limits: a file system cannot hold both ``a`` and ``a/b``; it keeps no content type and no metadata (the row does);
-it must have hard links (FAT has none). Empty directories stay.
+it must have hard links (FAT has none). A folder below the root goes when its last object is deleted.
 """
 
 from __future__ import annotations
@@ -34,9 +34,13 @@ from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Unfini
 from filerow.backends.base import StorageBackend
 from filerow.backends.local.directory import UNNAMED, Directory, walk
 from filerow.backends.local.draft import Draft, copy_bytes, is_leftover, made, write, write_chunks
+from filerow.backends.local.removal import Remover
 from filerow.exceptions import InvalidPathError, StorageError, StoragePermissionError
 
 _KNOWN_FOLDERS = 10_000
+
+_CLOCK_STEP = 2_000_000_000
+"""Nanoseconds: how far apart two times are at least that no file system takes for one."""
 
 _NOT_OURS = re.compile(r"(?:^|/)(?:/|\Z)|[\ud800-\udfff]|#\d+(?:/|\Z)")
 """Absolute paths, empty segments, what UTF-8 cannot hold, and the names of temporary files."""
@@ -128,7 +132,7 @@ class LocalBackend(StorageBackend):
             raise ValueError("the root of a LocalBackend is a directory; '' would be whatever directory the process runs in")
         self._fsync = fsync
         self._unnamed = UNNAMED is not None
-        self._known_folders: set[str] = set()
+        self._known_folders: dict[str, int] = {}
         try:
             self._root = made(Path(root), fsync=fsync)
         except OSError as error:
@@ -144,14 +148,18 @@ class LocalBackend(StorageBackend):
 
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
         folder, name = self._split(path, "put")
-        with self._draft(folder) as draft:
-            if isinstance(content, BUFFERS):
-                write(draft.fd, content)
-            else:
-                write_chunks(draft.fd, content)
-            facts = draft.publish(name, create_only=options.create_only)
-            self._unnamed = draft.unnamed
-            return _info(path, facts)
+        try:
+            with self._draft(folder) as draft:
+                if isinstance(content, BUFFERS):
+                    write(draft.fd, content)
+                else:
+                    write_chunks(draft.fd, content)
+                facts = draft.publish(name, create_only=options.create_only)
+                self._unnamed = draft.unnamed
+                return _info(path, facts)
+        except BaseException:
+            self._remove_empty(folder)
+            raise
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
         # Not a hard link, although objects are never changed: a link shares the original's time, so a sweep would take a copy
@@ -159,9 +167,13 @@ class LocalBackend(StorageBackend):
         fd, _ = self._open(source, "copy")
         try:
             folder, name = self._split(target, "copy")
-            with self._draft(folder) as draft:
-                copy_bytes(fd, draft.fd)
-                return _info(target, draft.publish(name, create_only=True))
+            try:
+                with self._draft(folder) as draft:
+                    copy_bytes(fd, draft.fd)
+                    return _info(target, draft.publish(name, create_only=True))
+            except BaseException:
+                self._remove_empty(folder)
+                raise
         finally:
             os.close(fd)
 
@@ -176,31 +188,26 @@ class LocalBackend(StorageBackend):
                 failed[path] = error
             else:
                 folders.setdefault(folder, {})[path] = name
-        for folder, names in folders.items():
-            try:
-                with self._folder(folder) as here:
-                    failed |= self._delete_in(here, names)
-            except (OSError, StorageError) as error:
-                if not _says_absent(error):
-                    failed |= dict.fromkeys(names, error)
-        return failed
+        with self._remover() as remover:
+            ordered = sorted(folders, key=lambda one: one.split("/")) if len(folders) > 1 else folders
+            for folder in ordered:
+                names = folders[folder]
+                try:
+                    remover.visit(folder)
+                except OSError as error:
+                    if not _says_absent(error):
+                        failed |= dict.fromkeys(names, error)
+                else:
+                    remover.delete(names, _says_absent)
+        return failed | remover.failed
 
-    def _delete_in(self, here: Directory, names: Mapping[str, str]) -> dict[str, BaseException]:
-        failed: dict[str, BaseException] = {}
-        gone: list[str] = []
-        for path, name in names.items():
-            try:
-                here.unlink_object(name)
-                gone.append(path)
-            except OSError as error:
-                if not _says_absent(error):
-                    failed[path] = error
-        if gone and self._fsync:  # otherwise a power failure could bring back objects that no row names
-            try:
-                here.sync()
-            except OSError as error:
-                failed |= dict.fromkeys(gone, error)
-        return failed
+    def _remover(self) -> Remover:
+        return Remover(self._top(), fsync=self._fsync, on_removed=lambda folder: self._known_folders.pop(folder, None))
+
+    def _remove_empty(self, folder: str) -> None:
+        """Remove a folder and its parents where nothing is in them."""
+        with suppress(OSError, StorageError), self._remover() as remover:
+            remover.visit(folder)
 
     def open_file(self, path: str) -> BinaryIO:
         """Open an object as a plain file, as ``os.sendfile`` needs it.
@@ -298,9 +305,11 @@ class LocalBackend(StorageBackend):
                 yield Unfinished(folder + name, name, here.stat(name).st_mtime, temporary=True)
 
     def _abort(self, upload: Unfinished) -> None:
-        with suppress(FileNotFoundError), self._folder(upload.path.rpartition("/")[0]) as here:
+        folder = upload.path.rpartition("/")[0]
+        with suppress(FileNotFoundError), self._folder(folder) as here:
             if is_leftover(upload.id):
                 here.unlink(upload.id)
+        self._remove_empty(folder)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -311,11 +320,7 @@ class LocalBackend(StorageBackend):
 
     def _folder(self, folder: str, *, make: bool = False) -> Directory:
         """Open a folder below the root, and optionally create missing ones."""
-        try:
-            here = Directory(self._root)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            # Never created again, and never taken for an empty backend: its disk is probably not mounted.
-            raise StorageError(f"the root directory {self._root!r} is gone", backend=self.key) from error
+        here = self._top()
         reached = ""
         for name in folder.split("/") if folder else ():
             reached = f"{reached}/{name}"
@@ -326,24 +331,41 @@ class LocalBackend(StorageBackend):
             here = below
         return here
 
+    def _top(self) -> Directory:
+        try:
+            return Directory(self._root)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            # Never created again, and never taken for an empty backend: its disk is probably not mounted.
+            raise StorageError(f"the root directory {self._root!r} is gone", backend=self.key) from error
+
     def _below(self, here: Directory, name: str, reached: str) -> Directory:
         try:
             below = here.child(name)
         except FileNotFoundError:
             here.make(name)
             below = here.child(name)
-            self._known_folders.discard(reached)
-        # A folder made by another process may not be on disk yet either, so we wait for each one once.
-        if self._fsync and reached not in self._known_folders:
+        if self._fsync:
             try:
-                here.sync()
+                self._settle(here, reached)
             except BaseException:
                 below.close()
                 raise
-            if len(self._known_folders) >= _KNOWN_FOLDERS:
-                self._known_folders.clear()
-            self._known_folders.add(reached)
         return below
+
+    def _settle(self, here: Directory, reached: str) -> None:
+        """Wait until a folder that was just opened is on the disk.
+
+        Another process may have made it, so that is done once for each, and again after its parent has changed: it may have been
+        removed, and made anew. A change that is too young to be told from the next one is not remembered.
+        """
+        changed = here.changed()
+        if self._known_folders.get(reached) == changed:
+            return
+        here.sync()
+        if len(self._known_folders) >= _KNOWN_FOLDERS:
+            self._known_folders.clear()
+        if time.time_ns() - changed > _CLOCK_STEP:
+            self._known_folders[reached] = changed
 
     def _draft(self, folder: str) -> Draft:
         return Draft(partial(self._folder, folder, make=True), fsync=self._fsync, unnamed=self._unnamed)

@@ -148,6 +148,23 @@ class Directory:
             self.object(name)
         os.unlink(at, dir_fd=fd)
 
+    def remove(self, name: str) -> bool:
+        """Remove the directory ``name`` if it is empty; return True if it is gone.
+
+        No link is followed, and nothing is removed on which a file system is mounted.
+        """
+        try:
+            os.rmdir(self._at(name), dir_fd=self._fd)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def changed(self) -> int:
+        """Return when an entry was made or removed last, in nanoseconds; 0 on Windows."""
+        return 0 if self._fd is None else os.fstat(self._fd).st_mtime_ns
+
     def sync(self) -> None:
         """Wait until the names in here are on the disk, except on Windows."""
         if self._fd is not None:

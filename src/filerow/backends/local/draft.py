@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from filerow._buffers import Buffer
 
 _LEFTOVER = re.compile(r"\.put#\d+")
-_ATTEMPTS = 5
+_ATTEMPTS = 100
+"""Somebody else removes a folder whenever it is empty, which ends as soon as one file is in it."""
 _COPY_STEP = 1 << 30
 _READ_STEP = 1 << 20
 _WRITE_STEP = 1 << 18
@@ -60,7 +61,7 @@ class Draft:
 
     def _begin(self) -> None:
         for attempt in range(_ATTEMPTS):
-            self._folder = self._open_folder()
+            self._folder = self._opened()
             try:
                 self._create_file()
                 break
@@ -70,8 +71,16 @@ class Draft:
                 if not isinstance(error, FileNotFoundError) or attempt == _ATTEMPTS - 1:
                     raise
 
+    def _opened(self) -> Directory:
+        """Open the folder, made again as often as somebody removes it on the way."""
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(FileNotFoundError):
+                return self._open_folder()
+        return self._open_folder()
+
     def _create_file(self) -> None:
-        if self.unnamed:
+        unnamed = self.unnamed
+        if unnamed:
             try:
                 self.fd = self._folder.create_unnamed()
             except OSError:  # not on this file system; whatever else is wrong, a file with a name meets it, too
@@ -79,7 +88,11 @@ class Draft:
             else:
                 return
         name = _temporary_name()
-        self.fd = self._folder.create(name)
+        try:
+            self.fd = self._folder.create(name)
+        except FileNotFoundError:  # the folder was removed, which says nothing of the file system
+            self.unnamed = unnamed
+            raise
         self._name = name
 
     def _close(self) -> None:
@@ -138,7 +151,7 @@ class Draft:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 self._folder.close()
-                self._folder = self._open_folder()
+                self._folder = self._opened()
 
     def _finish(self, name: str) -> None:
         """Make sure that the file keeps its new name alone; otherwise take the name back."""
