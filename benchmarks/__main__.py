@@ -14,7 +14,7 @@ import obstore
 import sqlalchemy
 
 import filerow
-from benchmarks import frameworks, inserts, limits, pressure, reads
+from benchmarks import frameworks, inserts, limits, pressure, reads, variants
 from benchmarks._harness import Row, table
 from benchmarks._world import World, speeds, temporary
 from tests.servers import seaweedfs
@@ -69,6 +69,7 @@ def _measurements(
         yield "big", partial(_big, where)
         yield "delete", partial(_delete, where)
         yield "download", partial(_download, where)
+        yield "variants", partial(_variants, where)
     yield "far", far
     yield "load", lambda: [reads.load_rows(world := local()), reads.look_at_rows(world)]
     yield "sign", lambda: reads.sign(remote())
@@ -108,6 +109,10 @@ def _delete(where: Callable[[], World]) -> Iterable[Row]:
 
 def _download(where: Callable[[], World]) -> Iterable[Row]:
     return reads.download(where())
+
+
+def _variants(where: Callable[[], World]) -> Iterable[Row]:
+    return variants.serving(where())
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from functools import lru_cache
 from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias, cast
 
@@ -279,6 +280,7 @@ def _is_usual(recipe: Recipe, one: Field[Any]) -> bool:
     return value is None or value == usual or one.name == "arguments"
 
 
+@lru_cache(maxsize=256)
 def recipe_from(text: str) -> Recipe:
     """Return the recipe of a text that this application has signed.
 
@@ -309,10 +311,14 @@ def variant_id(facts: Facts, recipe: Recipe) -> str:
     Raises:
         VariantError: The file has a path that may be used again, and nothing is known of its content.
     """
-    document = json.loads(recipe.canonical())
-    if not is_generated(facts.path):
-        document["original"] = _content_of(facts)
-    return hashlib.sha256(_json(document).encode()).hexdigest()[:32]
+    if is_generated(facts.path):
+        return _digest(recipe.canonical())
+    return _digest(_json({**json.loads(recipe.canonical()), "original": _content_of(facts)}))
+
+
+@lru_cache(maxsize=256)  # one for each recipe, mostly
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def variant_path(facts: Facts, recipe: Recipe) -> str:

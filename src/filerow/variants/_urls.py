@@ -11,6 +11,7 @@ import json
 import math
 import re
 import time
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -118,13 +119,9 @@ class VariantUrls:
             InvalidTokenError: We did not sign this.
             ExpiredTokenError: We did, and its time is over.
         """
-        values = _parsed(query)
-        signature = values.pop("signature", "")
-        if not self._keys_of(backend.own_urls).is_signature(Purpose.VARIANT, _message(backend.key, path, values), signature):
-            raise _refused()
-        expires = int(values["expires"])
-        check_expiry(expires)
-        return VariantLink(values["v"], expires, *(values.get(name, "") for name in _NAMES[2:]))
+        link = _signed_link(self._keys_of(backend.own_urls), backend.key, path, query)
+        check_expiry(link.expires)
+        return link
 
     def _base_of(self, own: OwnUrls | None) -> str:
         return (own and own.base_url) or self._url
@@ -166,6 +163,15 @@ def configure_urls(*, url: str = "/files", secret: Secret | None = None, develop
 def variant_urls() -> VariantUrls:
     """Return how this process signs and checks URLs of variants."""
     return _urls
+
+
+@lru_cache(maxsize=1024)  # many clients bring the same URL; what raises is not kept
+def _signed_link(keys: Keys, backend: str, path: str, query: str) -> VariantLink:
+    values = _parsed(query)
+    signature = values.pop("signature", "")
+    if not keys.is_signature(Purpose.VARIANT, _message(backend, path, values), signature):
+        raise _refused()
+    return VariantLink(values["v"], int(values["expires"]), *(values.get(name, "") for name in _NAMES[2:]))
 
 
 def _parsed(query: str) -> dict[str, str]:
