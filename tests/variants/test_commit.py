@@ -8,6 +8,7 @@ import io
 import json
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, StorageRegistry, StoredObject, storages
+from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import FileValidationError, RecipeError, VariantRefusedError
@@ -421,6 +423,23 @@ def test_failing_store_leaves_variants_to_first_use(place: Place, caplog: pytest
     (record,) = caplog.records
     assert "2 variants on backend 'photos' not made before the commit" in record.getMessage()
     assert "the disk is full" in record.getMessage()
+
+
+def test_failing_store_keeps_no_bytes_in_memory(tmp_path: Path) -> None:
+    store = Slow(LocalBackend("photos", tmp_path / "store"), Fault("put", error=OSError("full"), paths=is_variant))
+    storages.register_backend(store)
+    place = Place("sync", tmp_path, store)
+    mebibyte = bytes(1 << 20)
+    tracemalloc.start()
+    try:
+        rows = (Photo(named=picture(iter([PICTURE, mebibyte]))) for _ in range(30))
+        place.run(lambda session: added(session, *rows) and None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        storages.clear_backends()
+    assert peak < 24 << 20  # 16 uploads at a time, and not all 30
+    place.close()
 
 
 def test_what_is_left_is_made_at_first_use(place: Place) -> None:

@@ -149,6 +149,16 @@ def test_what_was_stored_for_a_deleted_original_is_deleted(store: FaultyBackend,
     assert paths(store) == set()
 
 
+def test_head_that_lags_costs_one_view(store: FaultyBackend, read: Read) -> None:
+    variant = stored().variant(THUMB)
+    with store.inject(Fault("head", error=FileNotFoundError, times=1)):
+        with pytest.raises(ObjectNotFoundError):
+            read(variant)
+        assert paths(store) == set()
+        assert seen(read(variant)).size == (20, 20)
+    assert paths(store) == {variant.path}
+
+
 def test_guest_deletes_what_it_has_just_stored_itself(read: Read) -> None:
     backend = FaultyBackend(MemoryBackend("photos"))
     storages.register_backend(backend, deletes=False)

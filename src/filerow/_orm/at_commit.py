@@ -86,14 +86,14 @@ class MakeVariants(StepsJob):
         source: The file.
         ids: What was stored.
         left: What was not made, by name.
-        reason: Why not.
+        reason: Why not: the kind of error, and what it says. The error itself would keep the bytes in memory.
     """
 
     def __init__(self, source: StoredSource, recipes: Sequence[tuple[str, Recipe]], maker: VariantMaker, ends: float) -> None:
         self.source = source
         self.ids: list[str] = []
         self.left: list[str] = []
-        self.reason: Exception | None = None
+        self.reason = "", ""
         self._recipes = recipes
         self._maker = maker
         self._backend = storages.resolve(facts_of(source.file).backend)  # of the registry in force here, not in a task
@@ -117,7 +117,7 @@ class MakeVariants(StepsJob):
                 done += 1
         except (*_LEFT, *_REFUSED) as error:
             self.left = [name for name, _ in self._recipes[done:]]
-            self.reason = error
+            self.reason = type(error).__name__, error.message if isinstance(error, StorageError) else str(error)
 
     def _content(self, facts: Facts) -> Steps[bytes]:
         """Return the bytes that were stored, whatever their source gives by now.
@@ -230,9 +230,7 @@ def _log_left(jobs: Sequence[MakeVariants]) -> None:
     alike: dict[tuple[str, str, str], list[str]] = {}
     for job in jobs:
         facts = facts_of(job.source.file)
-        error = job.reason
-        said = error.message if isinstance(error, StorageError) else str(error)
-        where = alike.setdefault((facts.backend, type(error).__name__, said), [])
+        where = alike.setdefault((facts.backend, *job.reason), [])
         where += [f"{name} of {facts.path}" for name in job.left]
     for (backend, kind, said), variants in alike.items():
         logger.warning(
