@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
 from filerow.cli._values import as_age, as_size, duration, hidden, plain, resumed, shard
-from tests.cli.conftest import SOURCE, App, run
+from tests.cli.conftest import SOURCE, App, run, run_alone
 from tests.databases import EmptyDatabase
 from tests.generated import generated
 from tests.places import RECORD
+from tests.variants.pictures import four_colours, saved
 
 FIRST = """
 from pathlib import Path
@@ -44,7 +45,7 @@ class Document(Base):
 engine = create_engine("sqlite:///shop.db")
 """
 
-NAMES = ["check", "sweep", "drain", "migrate", "adopt", "doctor", "stats", "ls", "undelete", "conformance"]
+NAMES = ["check", "sweep", "drain", "migrate", "adopt", "variants", "doctor", "stats", "ls", "undelete", "conformance"]
 
 
 def test_the_commands_are_those_that_the_design_names() -> None:
@@ -133,6 +134,8 @@ def test_doctor_has_no_finding_on_a_first_project(make_app: Callable[..., App]) 
         (["adopt", "document.file", "--source", "document.x"], "--source"),
         (["check", "--resume", "{}"], "--resume"),
         (["migrate", "document.file", "--resume", "{}"], "--resume"),
+        (["variants", "document.file", "--prune", "--resume", "{}"], "--resume"),
+        (["ls", "document.file", "--variants", "--removed"], "--variants"),
         (["adopt", "document.file", "--resume", "{}"], "--resume"),
         (["sweep", "--shard", "0/4"], "--shard"),
         (["sweep", "--former", "old"], "--former"),
@@ -657,3 +660,80 @@ def test_command_to_resume_has_the_cursor_and_no_password() -> None:
     started = ["check", "--url", "x://u:pw@h/d", "--resume", "old", "--deep"]
     assert resumed(started, "new") == ["check", "--url", "x://u:***@h/d", "--deep", "--resume", "new"]
     assert resumed(["sweep", "--resume=old"], None) == ["sweep"]
+
+
+# -- variants --------------------------------------------------------------------------------------------------------------
+
+WITH_VARIANTS = SOURCE.replace(
+    'mapped_column(StoredObject("docs"))',
+    'mapped_column(StoredObject("docs", variants={"thumb": Thumbnail(20, 20), "w": Resize(width=9)}))',
+).replace("from filerow.outbox", "from filerow.variants import Resize, Thumbnail\nfrom filerow.outbox")
+
+
+def with_photos(app: App, count: int) -> None:
+    with Session(app.engine) as session:
+        for number in range(count):
+            session.add(app.module.Document(file=FileObject(filename=f"{number}.png", content=saved(four_colours()))))
+        session.commit()
+
+
+def test_variants_are_made_counted_listed_and_pruned(make_app: Callable[..., App]) -> None:
+    app = make_app(WITH_VARIANTS)
+    with_photos(app, 3)
+    command = ("variants", "document.file", *app.options)
+    done = run(*command, "--dry-run")
+    assert (done.code, done.out.splitlines()[0]) == (0, "document.file: 3 of 3, would make 6")
+    done = run(*command, "thumb", "--json", "--batch", "2")
+    assert (done.code, done.err) == (0, "")
+    assert [line["type"] for line in done.lines] == ["progress", "progress", "summary"]
+    assert (done.lines[-1]["changed"], done.lines[-1]["outcome"], done.lines[-1]["command"]) == (3, "3 made", "variants")
+    assert json.loads(done.lines[0]["cursor"]) == {"column": "document.file", "after": [2]}
+    done = run(*command, "--resume", done.lines[0]["cursor"])
+    assert done.out.splitlines()[0].startswith("document.file: 1, 1 made, ")
+    done = run("stats", "--variants", *app.options)
+    assert re.search(r"^variants of document\.file in docs: 4 variants, \d+ B$", done.out, re.MULTILINE)
+    (counted,) = run("stats", "--variants", "--json", *app.options).of("variants")
+    assert (counted["column"], counted["variants"], counted["failed"]) == ("document.file", 4, 0)
+    listed = run("ls", "document.file", "--variants", *app.options).out.splitlines()
+    assert sorted(line.split("\t")[5] for line in listed if line.count("\t") == 5) == ["thumb", "thumb", "thumb", "w"]
+    done = run(*command, "--prune", "--older-than", "0s")
+    assert done.out.splitlines()[1].startswith("variants: nothing to do (")
+    folder = listed[1].split("\t")[1].rpartition("/")[0]
+    storages.get_backend("docs").put(f"{folder}/{'0' * 32}.jpg", b"old")
+    done = run(*command, "--prune", "--older-than", "0s", "--dry-run")
+    assert (done.code, done.out.splitlines()[0]) == (0, "document.file: 3 of 3, would delete 1")
+    done = run(*command, "--prune", "--older-than", "0s")
+    assert done.out.splitlines()[1].startswith("variants: 1 deleted (")
+
+
+def test_variants_that_cannot_be_made_exit_with_one(make_app: Callable[..., App]) -> None:
+    app = make_app(WITH_VARIANTS)
+    with Session(app.engine) as session:
+        session.add(app.module.Document(file=FileObject(filename="a.png", content=b"\x89PNG\r\n\x1a\n" + b"broken" * 9)))
+        session.commit()
+    done = run("variants", "document.file", "thumb", *app.options)
+    assert done.code == 1
+    assert done.out.startswith("warning not-made: document.file id=1 docs:document/file/")
+    assert run("variants", "document.file", "large", *app.options).code == 2
+    assert run("variants", "document.pages", *app.options).code == 2
+
+
+def test_orphaned_variants_are_reported_and_swept(make_app: Callable[..., App]) -> None:
+    app = make_app(WITH_VARIANTS)
+    path = f"_filerow/variants/{generated('document', 'file', '.png', age=9e5)}/{'0' * 32}.webp"
+    storages.get_backend("docs").put(path, b"late")
+    sweep = ("sweep", "--grace", "0s", "--full", *app.options)
+    done = run(*sweep)
+    assert done.code == 1
+    assert "docs: variants: 1, would delete 1" in done.out
+    assert f"warning orphan-variant: docs: variants docs:{path}: the original of this variant of 4 bytes is gone" in done.out
+    assert run(*sweep, "--delete").code == 0
+    assert not storages.get_backend("docs").exists(path)
+
+
+def test_variants_without_pillow_say_what_to_install(make_app: Callable[..., App]) -> None:
+    app = make_app(WITH_VARIANTS)
+    (app.folder / "PIL.py").write_text("raise ImportError('there is none here')")
+    done = run_alone("doctor", *app.options, folder=app.folder)
+    assert done.code == 2
+    assert "filerow.variants needs pillow: pip install 'filerow[images]'" in done.err

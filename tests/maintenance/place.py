@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, insert
 
@@ -18,6 +18,8 @@ from tests.cases.stores import LocalStore, Store
 from tests.databases import EmptyDatabase
 from tests.generated import generated
 from tests.places import know_places
+
+T = TypeVar("T")
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -86,10 +88,10 @@ class Place:
         """Return the paths of all objects of all backends."""
         return {path for _, path in self.store.objects()}
 
-    def in_a_loop(self, twin: Callable[..., AsyncIterator[Progress]], **options: Any) -> list[Progress]:
+    def in_a_loop(self, twin: Callable[..., AsyncIterator[T]], **options: Any) -> list[T]:
         """Run the asynchronous twin of something to its end."""
 
-        async def run() -> list[Progress]:
+        async def run() -> list[T]:
             engine = self.database.async_engine()
             try:
                 return [progress async for progress in twin(self.metadata, engine, **options)]

@@ -180,6 +180,7 @@ def check(
     concurrency: Concurrency = 16,
     batch: Batch = 500,
     allow_many: Annotated[bool, _option("Repair even when more than half of the objects are missing.", "--allow-many")] = False,
+    variants: Annotated[bool, _option("Look also for the variants that rows list.", "--variants")] = False,
     resume: Resume = None,
 ) -> None:
     """Compare every row with its object."""
@@ -281,6 +282,31 @@ def adopt(
     """
 
 
+@_command("filerow variants user.photo thumb --app shop.models:Base")
+def variants(
+    column: Column,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Only these of its variants.", metavar="[NAME]", show_default=False)
+    ] = None,
+    *,
+    prune: Annotated[
+        bool, _option("Make nothing; delete variants of recipes that the column does not declare.", "--prune")
+    ] = False,
+    older_than: Annotated[
+        timedelta,
+        _option("With --prune: only what was stored this long ago.", parser=_or_bad(duration), metavar="TIME", show_default=True),
+    ] = "30d",  # type: ignore[assignment] # typer parses it
+    dry_run: DryRun = False,
+    concurrency: Concurrency = 16,
+    batch: Batch = 100,
+    resume: Resume = None,
+) -> Task:
+    """Make a column's missing variants, or delete old ones."""
+    options = {"older_than": older_than, "dry_run": dry_run, "concurrency": concurrency, "batch": batch, "resume": resume}
+    task = _task("variants", column=column, names=names, prune=prune, **options)
+    return replace(task, words="prune" if prune else "")
+
+
 @_command("filerow doctor --app shop.models:Base --direct docs=https://app.example")
 def doctor(
     *,
@@ -299,7 +325,7 @@ def doctor(
 
 
 @_command("filerow stats --app shop.models:Base --url sqlite:///shop.db")
-def stats() -> None:
+def stats(*, variants: Annotated[bool, _option("Count the stored variants too.", "--variants")] = False) -> None:
     """Count rows, files and bytes, and what is in the outbox."""
 
 
@@ -310,6 +336,7 @@ def ls(
     prefix: Annotated[str, _option("Only paths with this prefix.", metavar="PATH")] = "",
     limit: Annotated[int | None, _option("At most N files.", min=0, metavar="N")] = None,
     removed: Annotated[bool, _option("Removed files that undelete can restore.", "--removed")] = False,
+    variants: Annotated[bool, _option("Each file's stored variants after it, with their names.", "--variants")] = False,
 ) -> None:
     """List a column's files: row, path, size, type and filename."""
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from filerow.cli._values import as_age, as_size, plain
 from filerow.cli._words import Words
-from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
+from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress, VariantStats
 from filerow.maintenance._doubts import KEPT
 
-Item = Progress | ColumnStats | OutboxStats | Listed
+Item = Progress | ColumnStats | VariantStats | OutboxStats | Listed
 
 FIGURES = frozenset({"ls", "stats"})
 """Commands that show figures instead of findings."""
@@ -126,7 +126,7 @@ class JsonOutput(Output):
             for finding in item.findings:
                 self._write("finding", asdict(finding))
         else:
-            kinds: dict[type, str] = {ColumnStats: "column", OutboxStats: "outbox", Listed: "file"}
+            kinds: dict[type, str] = {ColumnStats: "column", VariantStats: "variants", OutboxStats: "outbox", Listed: "file"}
             self._write(kinds[type(item)], asdict(item))
 
     def end(self, summary: Summary) -> None:
@@ -224,11 +224,15 @@ def _counts(summary: Summary) -> list[tuple[str, int]]:
     return [*((level, summary.found[level]) for level in levels), ("fixed", summary.fixed if not summary.total("changed") else 0)]
 
 
-def describe(item: ColumnStats | OutboxStats | Listed) -> str:
+def describe(item: ColumnStats | VariantStats | OutboxStats | Listed) -> str:
     """Return a count or a listed file as one line; values are separated by tabs."""
     if isinstance(item, Listed):
         values = [key_of(item), item.path, _known(item.size), item.content_type, item.filename]
-        return "\t".join(map(plain, values))
+        return "\t".join(map(plain, [*values, *([item.variant] if item.variant else [])]))
+    if isinstance(item, VariantStats):
+        whose = f"variants of {item.column}" if item.column else "other variants"
+        failed = f"; {item.failed:,} cannot be made" if item.failed else ""
+        return f"{whose} in {item.backend}: {item.variants:,} variants, {as_size(item.size)}{failed}"
     if isinstance(item, OutboxStats):
         oldest = "" if item.oldest is None else f", the oldest {as_age(item.oldest)} old"
         return f"outbox: {item.due:,} due, {item.waiting:,} waiting, {item.dead:,} dead{oldest}"

@@ -121,7 +121,7 @@ def _exit_code(summary: Summary, stop: Stop) -> int:
 
 
 def _output(common: Common, work: Task) -> Output:
-    words, hides_notes = words_of(work.command), work.hides_notes
+    words, hides_notes = words_of(work.words or work.command), work.hides_notes
     if common.json:
         return JsonOutput(words=words)
     if sys.stdout.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}:

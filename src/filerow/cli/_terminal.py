@@ -25,7 +25,7 @@ from rich.text import Text
 from filerow.cli._output import Item, Output, Summary, deeds, describe
 from filerow.cli._values import as_size, plain
 from filerow.cli._words import Words
-from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
+from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress, VariantStats
 
 _MOST = 200
 """Maximum number of findings to show; write more to a file."""
@@ -67,7 +67,7 @@ class TerminalOutput(Output):
         self._tasks: dict[str, TaskID] = {}
         self._findings: list[Finding] = []
         self._left_out = 0
-        self._stats: list[ColumnStats | OutboxStats] = []
+        self._stats: list[ColumnStats | VariantStats | OutboxStats] = []
 
     def show(self, item: Item) -> None:
         """Move a bar, write a file's line, or collect an item for a table."""
@@ -143,8 +143,8 @@ class TerminalOutput(Output):
             for column in columns:
                 self._line(Text(plain(describe(column))))
         for item in self._stats:
-            if isinstance(item, OutboxStats):
-                self._console.print(describe(item))
+            if not isinstance(item, ColumnStats):
+                self._line(Text(plain(describe(item))))
 
 
 def _stats(items: list[ColumnStats]) -> Table:

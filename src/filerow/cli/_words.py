@@ -30,6 +30,8 @@ _WORDS = {
     "adopt": Words("adopt", "adopted"),
     "doctor": Words(nothing="nothing found"),
     "undelete": Words("restore", "restored"),
+    "variants": Words("make", "made"),
+    "prune": Words("delete", "deleted"),
 }
 
 

@@ -46,6 +46,7 @@ class Task:
         every: Seconds between two runs, forever; ``None`` to run once.
         is_dry_run: It changes nothing, and reports what it would change.
         hides_notes: Findings that are only good to know are counted, not shown.
+        words: Whose words to use, if not the command's: see :func:`filerow.cli._words.words_of`.
     """
 
     command: str
@@ -53,3 +54,4 @@ class Task:
     every: float | None = None
     is_dry_run: bool = False
     hides_notes: bool = False
+    words: str = ""

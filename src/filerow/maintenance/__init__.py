@@ -13,9 +13,10 @@ from filerow.maintenance._drain import drain, drain_async
 from filerow.maintenance._ls import Listed, ls, ls_async
 from filerow.maintenance._migrate.migrate import migrate, migrate_async
 from filerow.maintenance._report import Finding, Progress
-from filerow.maintenance._stats import ColumnStats, OutboxStats, stats, stats_async
+from filerow.maintenance._stats import ColumnStats, OutboxStats, VariantStats, stats, stats_async
 from filerow.maintenance._sweep.sweep import sweep, sweep_async
 from filerow.maintenance._undelete import undelete, undelete_async
+from filerow.maintenance._variants import variants, variants_async
 
 __all__ = (
     "ColumnStats",
@@ -23,6 +24,7 @@ __all__ = (
     "Listed",
     "OutboxStats",
     "Progress",
+    "VariantStats",
     "adopt",
     "adopt_async",
     "check",
@@ -41,4 +43,6 @@ __all__ = (
     "sweep_async",
     "undelete",
     "undelete_async",
+    "variants",
+    "variants_async",
 )

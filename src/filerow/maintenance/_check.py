@@ -19,11 +19,13 @@ from filerow._execution.steps import Call, Steps
 from filerow._file.reader import read_through
 from filerow._orm.references import FileColumn, column_named, documents_in, file_columns
 from filerow._orm.visibility import filtered
+from filerow._recipes import variant_id
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import BackendNotFoundError, DocumentError, ObjectNotFoundError, StorageError
+from filerow.exceptions import BackendNotFoundError, DocumentError, ObjectNotFoundError, StorageError, VariantError
 from filerow.maintenance._awaited import awaited
+from filerow.maintenance._derived import variants_at
 from filerow.maintenance._legacy import members_of
 from filerow.maintenance._listing import holds_files
 from filerow.maintenance._report import Finding, Progress
@@ -49,6 +51,7 @@ class _CheckOptions(NamedTuple):
     concurrency: int
     batch: int
     allow_many: bool
+    variants: bool
 
 
 def check(
@@ -63,6 +66,7 @@ def check(
     resume: str | None = None,
     allow_many: bool = False,
     also: Also = (),
+    variants: bool = False,
 ) -> Iterator[Progress]:
     """Compare every row with its object: is it there, with this size and content?
 
@@ -79,11 +83,12 @@ def check(
         allow_many: Repair even if more than half of the objects are missing.
         also: Further rows to check: other models of the same database, engines of the same models in other databases or schemas,
             or pairs of both.
+        variants: Look also for the variants that rows list, those made before their commit: one LIST request for each such file.
 
     Returns:
         The progress after each batch, by column; the columns of ``also`` have ``(2)`` and so on appended. Findings: ``missing``,
         ``size``, ``etag``, ``checksum``, ``unreadable`` (cannot be decided; never repaired), ``too-many-missing`` (more than
-        half: nothing was repaired from there on), ``rows-hidden`` (policies show this user only some rows).
+        half: nothing was repaired from there on), ``variant-missing``, ``rows-hidden`` (policies show this user only some rows).
 
     Raises:
         LookupError: There is no such column.
@@ -97,7 +102,7 @@ def check(
     missing = [name for name in columns if not any(name == one.name for some in chosen for one in some)]
     for name in missing:
         column_named(metadata, name)  # raises
-    options = _CheckOptions(deep, repair == "null", concurrency, batch, allow_many)
+    options = _CheckOptions(deep, repair == "null", concurrency, batch, allow_many, variants)
     runs = [_Check(place, options, at) for at, (_, place) in enumerate(databases, 1)]
     if cursor is not None:
         chosen[number - 1] = chosen[number - 1][position(chosen[number - 1], cursor) :]
@@ -233,7 +238,8 @@ class _Check:
         for place, document in enumerate(documents_in(row.value)):
             try:
                 facts = facts_from(document)
-                yield _Asked(row, place, _Look(facts, storages.get_backend(facts.backend), deep=self._options.deep))
+                ids = _listed_ids(facts, column) if self._options.variants else frozenset()
+                yield _Asked(row, place, _Look(facts, storages.get_backend(facts.backend), deep=self._options.deep, ids=ids))
             except DocumentError as error:
                 tally.findings.append(Finding("unreadable", str(error), where=row_name(column, row.key)))
             except BackendNotFoundError as error:
@@ -306,7 +312,7 @@ class _Check:
     def _finding(self, column: FileColumn, one: _Asked, *, fixed: bool) -> Finding:
         facts, verdict = one.look.facts, one.verdict
         assert verdict is not None  # noqa: S101 - only these are reported
-        advice = ""
+        advice = verdict.advice
         if self._options.repairs and one.has("missing") and not fixed:
             advice = "the column does not allow NULL" if not column_takes_null(column) else "not repaired: it is not certain"
         where = row_name(column, one.row.key)
@@ -335,20 +341,24 @@ class _Look(StepsJob):
         facts: The row's facts.
         backend: The object's backend.
         deep: Read the object if the row has a checksum.
+        ids: Variants that must be stored.
 
     Attributes:
         info: The store's facts; ``None`` if there is no such object or the store did not answer.
         error: Why the store did not answer; ``None`` for a missing object.
         checksum: Of the bytes, if they were read.
         transferred: Bytes read.
+        lacks: Those of the variants that are not stored.
     """
 
-    def __init__(self, facts: Facts, backend: StorageBackend, *, deep: bool) -> None:
+    def __init__(self, facts: Facts, backend: StorageBackend, *, deep: bool, ids: frozenset[str] = frozenset()) -> None:
         self.facts = facts
         self.backend = backend
         self.info: ObjectInfo | None = None
         self.error: StorageError | None = None
         self.checksum: str | None = None
+        self.lacks: frozenset[str] = frozenset()
+        self._ids = ids
         self._meter = Meter() if deep and is_sha256((facts.checksum or "").lower()) else None
 
     @property
@@ -359,7 +369,7 @@ class _Look(StepsJob):
     @property
     def quick(self) -> bool:
         """True for a local directory: a look is quicker than starting a thread."""
-        return self.backend._quick and self._meter is None
+        return self.backend._quick and self._meter is None and not self._ids
 
     def stop(self) -> None:
         """Stop reading at the next chunk."""
@@ -372,6 +382,9 @@ class _Look(StepsJob):
             if self._meter is not None:
                 yield read_through(self.backend, self.facts.path, self._meter.feed)
                 self.checksum = self._meter.checksum
+            if self._ids:
+                found = yield from variants_at(self.backend, self.facts.path)
+                self.lacks = self._ids.difference(one.id for one in found if not one.is_note)
             self.info = info
         except ObjectNotFoundError:
             pass
@@ -396,4 +409,18 @@ def _verdict_of(look: _Look) -> Finding | None:
             return Finding("etag", f"the object has etag {info.etag}, and the row says {facts.etag}; its bytes are right", "info")
         message = f"the object has etag {info.etag}, and the row says {facts.etag}: it was restored, copied or overwritten"
         return Finding("etag", message, "warning")
+    if look.lacks:
+        count = len(look.lacks)
+        message = f"{count} variant{'s' if count > 1 else ''} that the row lists cannot be found, so its signed URL leads nowhere"
+        return Finding("variant-missing", message, "warning", advice="filerow variants makes it again")
     return None
+
+
+def _listed_ids(facts: Facts, column: FileColumn) -> frozenset[str]:
+    """Return the declared variants that a document lists."""
+    if not facts.variants or not column.type.variants:
+        return frozenset()
+    try:
+        return frozenset(variant_id(facts, recipe) for _, recipe in column.type.variants).intersection(facts.variants)
+    except VariantError:
+        return frozenset()

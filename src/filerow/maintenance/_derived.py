@@ -63,6 +63,22 @@ def variants_at(backend: StorageBackend, path: str) -> Steps[list[StoredVariant]
     return [one for one in map(stored_variant, found) if one is not None and one.original == path]
 
 
+class VariantListing(StepsJob):
+    """Lists what is stored of a file's variants and notes.
+
+    Attributes:
+        found: It, once that has ended.
+    """
+
+    def __init__(self, backend: StorageBackend, path: str) -> None:
+        self.found: list[StoredVariant] = []
+        self._backend = backend
+        self._path = path
+
+    def _steps(self) -> Steps[None]:
+        self.found = yield from variants_at(self._backend, self._path)
+
+
 class Gone(NamedTuple):
     """What was looked for.
 

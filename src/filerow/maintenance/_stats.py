@@ -7,6 +7,7 @@ are read one by one, in constant memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from operator import add
 from typing import Any, Final
@@ -15,8 +16,14 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, 
 
 from filerow._document import facts_from
 from filerow._orm.references import FileColumn, documents_in, file_columns
+from filerow._paths import folders_of
+from filerow._recipes import VARIANTS
+from filerow._registry import storages
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import DocumentError
 from filerow.maintenance._awaited import awaited
+from filerow.maintenance._derived import stored_variant
+from filerow.maintenance._listing import pages
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._table import now_of
 
@@ -52,6 +59,25 @@ class ColumnStats:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantStats:
+    """The stored variants of one column's files in one backend.
+
+    Attributes:
+        column: ``table.column``; empty for files whose path does not say which column generated it.
+        backend: Key of the backend.
+        variants: Number of variants.
+        size: Their total size in bytes.
+        failed: Number of notes that a variant cannot be made.
+    """
+
+    column: str
+    backend: str
+    variants: int = 0
+    size: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxStats:
     """The contents of the outbox.
 
@@ -68,20 +94,30 @@ class OutboxStats:
     oldest: float | None
 
 
-def stats(metadata: MetaData, engine: Engine) -> Iterator[ColumnStats | OutboxStats]:
+def stats(metadata: MetaData, engine: Engine, *, variants: bool = False) -> Iterator[ColumnStats | VariantStats | OutboxStats]:
     """Count rows and files, column by column and backend by backend, then the outbox.
 
     Args:
         metadata: The models' ``MetaData``.
         engine: Where the rows are.
+        variants: Count the stored variants too: one LIST request for each thousand.
 
     Returns:
-        One item for each column and backend, as soon as it is counted; last the outbox, if there is one.
+        One item for each column and backend, as soon as it is counted; then the variants, if asked for; last the outbox, if there
+        is one.
+
+    Raises:
+        StorageError: A store could not list variants.
     """
+    backends: set[str] = set()
     for column in file_columns(metadata):
         with engine.connect() as connection:
             found = list(_counted(connection, column))
+        backends |= {one.backend for one in found if one.backend}
         yield from found or [ColumnStats(column.name)]
+    for key in sorted(backends) if variants else ():
+        if storages.is_registered(key):
+            yield from _variants_in(metadata, storages.get_backend(key))
     outbox = outbox_of(metadata)
     if outbox is not None:
         with engine.connect() as connection:
@@ -110,6 +146,29 @@ def outbox_stats(connection: Connection, outbox: Outbox) -> OutboxStats:
     total, dead, due, oldest = row
     age = None if oldest is None else max(0.0, now - oldest)
     return OutboxStats(due=int(due or 0), waiting=int(total - (dead or 0) - (due or 0)), dead=int(dead or 0), oldest=age)
+
+
+def _variants_in(metadata: MetaData, backend: StorageBackend) -> Iterator[VariantStats]:
+    """Count the variants of a backend by the columns of their originals."""
+    names = {
+        folder: column.name
+        for column in file_columns(metadata)
+        for folder in folders_of(column.table.name, column.column.name, column.type.shards)
+    }
+    found: dict[str, VariantStats] = {}
+    with closing(pages(backend.list, backend.list_async, VARIANTS, size=_ROWS)) as listing:
+        for one in (stored_variant(info) for page in listing for info in page):
+            if one is not None:
+                name = names.get(one.original.rpartition("/")[0], "")
+                known = found.get(name) or VariantStats(name, backend.key)
+                found[name] = replace(
+                    known,
+                    variants=known.variants + (not one.is_note),
+                    size=known.size + (0 if one.is_note else one.info.size or 0),
+                    failed=known.failed + one.is_note,
+                )
+    for name in sorted(found):
+        yield found[name]
 
 
 def _counted(connection: Connection, column: FileColumn) -> Iterator[ColumnStats]:

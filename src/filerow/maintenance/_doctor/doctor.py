@@ -19,6 +19,7 @@ from filerow.maintenance._doctor.backends import backend_checks
 from filerow.maintenance._doctor.columns import column_findings, hidden_findings, sample_findings
 from filerow.maintenance._doctor.database import clock_findings, limit_findings, savepoint_findings, table_findings
 from filerow.maintenance._doctor.outbox import outbox_findings, trigger_findings
+from filerow.maintenance._doctor.variants import columns_with_variants, variant_findings
 from filerow.maintenance._report import Finding, Progress
 
 Check = Callable[[], Iterable[Finding]]
@@ -55,6 +56,9 @@ def _checks(metadata: MetaData, engine: Engine, direct: Sequence[str], *, is_own
     yield "triggers", partial(trigger_findings, metadata, engine)
     yield "outbox", partial(outbox_findings, metadata, engine)
     yield from backend_checks(metadata, direct)
+    columns = columns_with_variants(metadata)
+    if columns:
+        yield "variants", partial(variant_findings, columns)
     yield "files", partial(sample_findings, metadata, engine)
 
 

@@ -154,9 +154,15 @@ class _Migration(Batches):
                 self._see_to(origin)
                 path, generated = self._path(facts)
                 bucket = self._bucket(origin)
-                options = self._column.type.stored_with
                 plan.moves[place] = Moving(
-                    facts, origin, self._target, path, generated=generated, bucket=bucket, stored_with=options
+                    facts,
+                    origin,
+                    self._target,
+                    path,
+                    generated=generated,
+                    bucket=bucket,
+                    stored_with=self._column.type.stored_with,
+                    variants=self._column.type.variants,
                 )
         return plan
 
@@ -231,7 +237,7 @@ class _Migration(Batches):
             for move in plan.moves.values()
             if move.made and (move.facts is None or plan.row.key not in kept)
         }
-        discard(self._census, copies)
+        discard(self._census, copies, self._column.type.variants)
 
     def _again(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: RewriteOutcome) -> list[Row]:
         """Return rows that changed, in their new state; report the others' flaws."""

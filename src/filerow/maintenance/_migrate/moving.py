@@ -7,6 +7,8 @@ from filerow._document import Facts
 from filerow._execution.batch import StepsJob
 from filerow._execution.steps import Call, Steps
 from filerow._file.transfer import Copy
+from filerow._file.variant_objects import copy_variants
+from filerow._recipes import Variants
 from filerow._registry import may_differ
 from filerow.backends._stored_with import StoredWith
 from filerow.backends._types import ObjectInfo
@@ -27,6 +29,7 @@ class Moving(StepsJob):
         generated: The path is new, so nothing can be there. Otherwise a killed run may have left the same bytes there.
         bucket: The bucket that both backends are in, if any.
         stored_with: How the column's objects are stored.
+        variants: Those that the column declares: of these, the ones that ``source`` lists are copied too.
 
     Attributes:
         source: As given.
@@ -46,12 +49,14 @@ class Moving(StepsJob):
         generated: bool = True,
         bucket: OneBucket | None = None,
         stored_with: StoredWith | None = None,
+        variants: Variants = (),
     ) -> None:
         self.source = source
         self.path = path
         self.facts: Facts | None = None
         self.flaw: tuple[str, str] | None = None
         self.made = False
+        self._variants = variants
         self._origin = origin
         self._target = target
         self._bucket = bucket if generated and stored_with is None and not may_differ(target.key) else None
@@ -69,6 +74,12 @@ class Moving(StepsJob):
         self._copy.stop()
 
     def _steps(self) -> Steps[None]:
+        yield from self._move()
+        if self.facts is not None and self.source.variants:
+            copied = yield from copy_variants(self._origin, self.source, self._target, self.facts, self._variants)
+            self.facts = self.facts._replace(variants=copied)
+
+    def _move(self) -> Steps[None]:
         try:
             if self._bucket is not None:
                 yield from self._copy_inside(self._bucket)
