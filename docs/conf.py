@@ -32,16 +32,16 @@ default_role = "py:obj"
 
 site_navigation: dict[str, dict[str, list[str]]] = {
     "index": {
-        "Start": ["start", "guide"],
+        "Start": ["why", "start", "concepts", "guide"],
         "How to": ["howto", "frameworks", "admin", "queues", "moving"],
-        "Look up": ["reference/index"],
+        "Look up": ["reference/index", "errors", "troubleshooting"],
         "Trust": ["guarantees", "security", "speed", "comparison", "databases", "ecosystem"],
-        "Project": ["changelog", "contributing", "design"],
+        "Project": ["upgrading", "changelog", "contributing", "design"],
     },
     "howto": {
         "": [
             "uploads", "variants", "serving", "signing", "direct-upload", "recipes", "configuration", "stores", "migrations",
-            "renames", "outbox", "maintenance", "cli", "scale", "faults", "observability",
+            "renames", "outbox", "maintenance", "cli", "recovery", "production", "cost", "scale", "faults", "observability",
         ],
     },
     "moving": {
@@ -51,6 +51,7 @@ site_navigation: dict[str, dict[str, list[str]]] = {
         ],
     },
     "reference/index": {"": ["commands", "../conformance", *(f"{module}" for module in MODULES)]},
+    "errors": {"": ["problems"]},
     "security": {"": ["reporting"]},
 }  # fmt: skip
 

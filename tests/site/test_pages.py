@@ -115,3 +115,19 @@ def test_each_page_is_in_the_navigation(site: Path) -> None:
     for document in (ROOT / "docs").rglob("*.md"):
         page = document.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
         assert page == "index.html" or page in menu, page
+
+
+def test_each_error_and_code_is_explained() -> None:
+    from filerow import exceptions
+
+    errors = (ROOT / "docs" / "errors.md").read_text()
+    assert not [name for name in exceptions.__all__ if f"`{name}`" not in errors and f"`filerow.{name}`" not in errors]
+    problems = (ROOT / "docs" / "problems.md").read_text()
+    commands = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("cli", "maintenance"))
+    for source in sorted((ROOT / "src" / "filerow").rglob("*.py")):
+        text = source.read_text()
+        if not {"maintenance", "testing"} & set(source.parts):
+            codes = re.findall(r'code(?:: str)? ?= ?"([a-z-]+)"|UnmakableError\(\s*"([a-z-]+)"', text)
+            assert not [code for pair in codes for code in pair if code and f"### {code}\n" not in problems], source
+        findings = re.findall(r'Finding\(\s*"([a-z-]+)"', text)
+        assert not [code for code in findings if f"`{code}`" not in commands], source

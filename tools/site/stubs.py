@@ -20,7 +20,8 @@ Every public name, from the docstrings that `help()` shows, too. What is not her
 |---|---|
 {rows}
 
-Besides: [commands and options](commands.md), [configuration](../configuration.md), and [the conformance kit](../conformance.md).
+Besides: [commands and options](commands.md), [configuration](../configuration.md), [errors](../errors.md),
+[codes](../problems.md), and [the conformance kit](../conformance.md).
 """
 
 
