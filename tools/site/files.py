@@ -67,6 +67,6 @@ def _shown(app: Sphinx, uri: str) -> str:
 def _drawn(uri: str, alt: str) -> str:
     """Return the drawing without its own colours; the style sheet of the site has them for light and dark."""
     svg = (DOCS / uri.removeprefix("docs/")).read_text()
-    svg = re.sub(r"<\?xml.*?\?>|<style>.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL).strip()
+    svg = re.sub(r"<\?xml.*?\?>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL).strip()
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" ', 1)
     return f'<figure class="drawing">{svg}</figure>'
