@@ -26,6 +26,8 @@ from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
 from filerow.direct._claims import Claim
 from filerow.exceptions import ClaimError, ExpiredTokenError, InvalidTokenError
+from filerow.http import answer
+from filerow.variants import Thumbnail
 from tests.security.hostile import INSIDE, SECRET, Store
 from tests.security.test_entry_points import Document, commit
 from tests.tokens import said_by
@@ -253,6 +255,37 @@ def test_no_part_of_a_url_can_be_changed(store: Store) -> None:
     for signature in changes(dict(pairs)["signature"]):
         with pytest.raises(InvalidTokenError):
             urls.verify("PUT", "up", urlencode({**dict(pairs), "signature": signature}))
+
+
+def test_no_part_of_the_url_of_a_variant_can_be_changed(store: Store) -> None:
+    photo = FileObject(store.backend, "a.jpg", content=b"\xff\xd8\xff no image").save()
+    pairs = dict(parse_qsl(urlsplit(photo.variant(Thumbnail(20, 20)).sign(download_as="a.webp")).query))
+    key = store.backend.key
+    assert set(pairs) == {"v", "expires", "recipe", "type", "disposition", "signature"}
+    assert answer("GET", key, photo.path, urlencode(pairs)).status == 422, "the URL is good, the image is not"
+    forged = [{**pairs, "signature": one} for one in changes(pairs["signature"])]
+    for name, value in pairs.items():
+        forged.append({other: text for other, text in pairs.items() if other != name})
+        forged += [
+            {**pairs, name: other} for other in (value + "0", "0" + value, " " + value, value[:-1], "", value.swapcase() + "x")
+        ]
+    forged += [{**pairs, name: "1"} for name in ("original", "name", "cache", "method", "max", "length", "x")]
+    for one in forged:
+        assert answer("GET", key, photo.path, urlencode(one)).status == 403, one
+    assert answer("GET", key, photo.path, urlencode([*pairs.items()] * 2)).status == 403
+    values = {name: text for name, text in pairs.items() if name != "signature"}
+    message = urlencode([("backend", key), ("path", photo.path), *sorted(values.items())])
+    for purpose in Purpose:
+        signed = urlencode({**values, "signature": Keys(SECRET).sign(purpose, message)})
+        assert answer("GET", key, photo.path, signed).status == (422 if purpose is Purpose.VARIANT else 403)
+    for path in (
+        photo.path + "/",
+        "/" + photo.path,
+        photo.path.upper(),
+        f"./{photo.path}",
+        f"_filerow/variants/{photo.path}/x.webp",
+    ):
+        assert answer("GET", key, path, urlencode(pairs)).status == 403
 
 
 # -- comparing takes the same time whatever is wrong ------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from filerow import FileObject, storages
@@ -273,3 +275,24 @@ def test_bytes_paths_and_files_are_sources(makers: VariantWorkers, tmp_path: Pat
 def test_colours_stay_in_their_corners(makers: VariantWorkers) -> None:
     found = corners(seen(make_variant(saved(four_colours(800, 400), "JPEG"), Thumbnail(40, 20, format="png"), workers=makers)))
     assert [alike(one, wanted, 30) for one, wanted in zip(found, (RED, GREEN, BLUE, WHITE), strict=True)] == [True] * 4
+
+
+@given(
+    original=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    recipe=st.one_of(
+        st.builds(Resize, width=st.integers(1, 200), format=st.just("png")),
+        st.builds(Resize, height=st.integers(1, 200), format=st.just("png")),
+        st.builds(Resize, width=st.integers(1, 200), height=st.integers(1, 200), format=st.just("jpeg")),
+        st.builds(Thumbnail, st.integers(1, 200), st.integers(1, 200), format=st.just("png")),
+        st.builds(Thumbnail, st.integers(1, 200), st.integers(1, 200), fit=st.just("contain"), format=st.just("png")),
+        st.builds(Thumbnail, st.integers(1, 200), st.integers(1, 200), crop=st.just("attention"), format=st.just("png")),
+    ),
+    turned=st.sampled_from([1, 3, 6, 8]),
+)
+@settings(deadline=None, max_examples=60)
+def test_size_is_the_one_that_the_recipe_says(original: tuple[int, int], recipe: Recipe, turned: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    made = make_variant(saved(Image.new("RGB", original), "JPEG", exif=exif), recipe, workers=VariantWorkers(inline=True))
+    width, height = original if turned < 5 else original[::-1]
+    assert (made.width, made.height) == recipe.size_for(width, height)

@@ -219,6 +219,8 @@ def urls(data: bytes) -> None:
     for key in ("docs", path):
         assert answer("GET", key, path, query).status in {403, 404}
         assert receive("PUT", key, path, query, [("content-length", "1")], iter([b"x"])).status in {403, 404}
+        for variant in (f"v={query}", f"v={'0' * 32}&expires=99999999999&signature={'A' * 43}&{query}"):
+            assert answer("GET", key, path, variant).status == 403
     with contextlib.suppress(InvalidPathError):
         check_path(path, "docs", "sign")
         url = backend.sign(path, SignRequest("GET", 60))
