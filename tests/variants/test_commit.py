@@ -498,10 +498,12 @@ def test_killed_decoder_does_not_stop_a_commit(place: Place, caplog: pytest.LogC
                     return
             time.sleep(0.02)
 
+    configure(workers=1, queue_seconds=60).protections()  # it has started, so the next process of its own is a decoder
     killer = threading.Thread(target=kill)
     killer.start()
     place.run(lambda session: added(session, Sleepy(file=picture())) and None)
     killer.join()
+    configure(workers=2, queue_seconds=60)
     assert variants_in(place.documents("sleepy", "file")[0]) == []
     assert "was killed" in caplog.text
 
