@@ -518,7 +518,7 @@ def test_flush_stops_making_when_its_time_is_over(place: Place, caplog: pytest.L
         configure(workers=2, queue_seconds=60)
     made = [len(variants_in(one)) for one in place.documents("photo", "file")]
     assert len(made) == 6
-    assert 1 <= sum(made) < 12
+    assert sum(made) < 12
     assert len([path for path in place.paths() if is_variant(path)]) == sum(made)
     assert "took longer than queue_seconds and seconds" in caplog.text
 

@@ -196,7 +196,7 @@ def test_null_is_nothing() -> None:
     assert file.to_dict() == document()
 
 
-def test_fields_of_a_later_release_survive_beside_those_of_images() -> None:
+def test_fields_of_a_later_release_survive_beside_those_here() -> None:
     given = document(width=40, height=80, variants=IDS, blur="LKO2")
     del given["metadata"]
     file = FileObject.from_dict(given)

@@ -135,7 +135,7 @@ def test_variant_of_an_original_replaced_meanwhile_is_deleted(store: FaultyBacke
     assert paths(store) == set()
 
 
-@pytest.mark.parametrize("content", [PICTURE, BROKEN])
+@pytest.mark.parametrize("content", [PICTURE, BROKEN], ids=["whole", "broken"])
 def test_what_was_stored_for_a_deleted_original_is_deleted(store: FaultyBackend, read: Read, content: bytes) -> None:
     file = stored(content)
 

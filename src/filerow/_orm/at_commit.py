@@ -93,7 +93,7 @@ class MakeVariants(StepsJob):
         self.source = source
         self.ids: list[str] = []
         self.left: list[str] = []
-        self.reason = "", ""
+        self.reason: tuple[str, str] = ("", "")
         self._recipes = recipes
         self._maker = maker
         self._backend = storages.resolve(facts_of(source.file).backend)  # of the registry in force here, not in a task
