@@ -104,6 +104,14 @@ def surroundings(image: Image.Image) -> Image.Image:
     return said([",".join(os.environ), str(len(descriptors)), ",".join(loaded), ",".join(sys.argv[2:])])
 
 
+def _is_seekable(number: int) -> bool:
+    try:
+        os.lseek(number, 0, os.SEEK_CUR)
+    except OSError:
+        return False
+    return True
+
+
 def _is_open(number: int) -> bool:
     try:
         os.lseek(number, 0, os.SEEK_CUR)
@@ -117,8 +125,18 @@ def remember(image: Image.Image) -> Image.Image:
     return said([str(len(_remembered))])
 
 
+def overwrite(image: Image.Image) -> Image.Image:
+    """Change the original, which this process has as a file."""
+    [file] = [number for number in range(3, 64) if _is_seekable(number)]
+    return tried(
+        write=lambda: os.write(file, b"changed"),
+        truncate=lambda: os.ftruncate(file, 0),
+        chmod=lambda: os.fchmod(file, 0o777),
+    )
+
+
 def _link() -> int:
-    return max(number for number in range(64) if _is_open(number))
+    return max(number for number in range(64) if _is_open(number) and not _is_seekable(number))
 
 
 def forge(image: Image.Image, kind: str) -> Image.Image:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from filerow import FileObject, storages
+from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import UndecodableError, VariantError, VariantTooLargeError
-from filerow.variants import Custom, Resize, Thumbnail, VariantWorkers, make_variant
+from filerow.variants import Custom, Resize, Thumbnail, VariantSource, VariantWorkers, make_variant
 from tests.variants.pictures import four_colours, saved, seen
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can take this much from a process")
@@ -18,9 +21,17 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can 
 SOURCE = saved(four_colours())
 
 
-def attack(makers: VariantWorkers, name: str, **arguments: str | int) -> list[str]:
+def attack(makers: VariantWorkers, name: str, source: VariantSource = SOURCE, **arguments: str | int) -> list[str]:
     recipe = Custom(name, f"tests.variants.attacks:{name}", version=1, arguments=arguments, format="png")
-    return seen(make_variant(SOURCE, recipe, workers=makers)).tobytes().decode().split("\n")
+    return seen(make_variant(source, recipe, workers=makers)).tobytes().decode().split("\n")
+
+
+@pytest.fixture
+def stored() -> Iterator[FileObject]:
+    """A file in a store, whose bytes a worker must ask for; it is handed others as a file."""
+    storages.register_backend(MemoryBackend("remote"))
+    yield FileObject(backend="remote", filename="a.png", content=SOURCE).save()
+    storages.unregister_backend("remote")
 
 
 def test_what_holds_here_was_tried(makers: VariantWorkers) -> None:
@@ -53,8 +64,8 @@ def test_no_other_process_can_be_reached(makers: VariantWorkers) -> None:
 def test_there_is_no_environment_and_no_open_file(makers: VariantWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FILEROW_SECRET", "s" * 40)
     environment, descriptors, loaded, arguments = attack(makers, "surroundings")
-    assert environment in {"", "LC_CTYPE"}  # which Python sets itself
-    assert descriptors == "4"  # three of /dev/null, and the way to its parent
+    assert set(environment.split(",")) <= {"GLIBC_TUNABLES", "LC_CTYPE"}  # the latter Python sets itself
+    assert descriptors == "5"  # three of /dev/null, the way to its parent, and the original
     assert loaded == ""
     assert arguments.isdigit()
 
@@ -82,14 +93,22 @@ def test_a_worker_is_not_believed(lie: str) -> None:
         assert make_variant(SOURCE, Thumbnail(8, 8), workers=makers).width == 8
 
 
-def test_an_original_is_not_read_forever(makers: VariantWorkers) -> None:
+def test_an_original_is_not_read_forever(makers: VariantWorkers, stored: FileObject) -> None:
     with pytest.raises(VariantError, match="asked for more than the file has"):
-        attack(makers, "greedy", size=len(SOURCE))
+        attack(makers, "greedy", stored, size=len(SOURCE))
 
 
-def test_a_worker_makes_few_requests_of_a_store(makers: VariantWorkers) -> None:
+def test_a_worker_makes_few_requests_of_a_store(makers: VariantWorkers, stored: FileObject) -> None:
     with pytest.raises(VariantError, match="asked for more than the file has"):
-        attack(makers, "piecemeal")
+        attack(makers, "piecemeal", stored)
+
+
+def test_an_original_on_this_machine_cannot_be_changed(makers: VariantWorkers, tmp_path: Path) -> None:
+    there = tmp_path / "a.png"
+    there.write_bytes(SOURCE)
+    answers = attack(makers, "overwrite", there)
+    assert answers == ["write: OSError", "truncate: PermissionError", "chmod: PermissionError"]
+    assert there.read_bytes() == SOURCE
 
 
 class Overtaken(VariantWorkers):

@@ -57,7 +57,6 @@ BOMBS: dict[str, tuple[Callable[[], bytes], type[VariantError], str]] = {
     "gif_screen": (lambda: gif_of_frames(1, 60_000, 60_000), VariantTooLargeError, "too-many-pixels"),
     "gif_frames": (lambda: gif_of_frames(100_000, 20, 20), VariantTooLargeError, "too-many-frames"),
     "gif_huge_frames": (lambda: gif_of_frames(200, 5000, 5000), VariantTooLargeError, "too-many-frames"),
-    "tiff": (lambda: tiff_of_strips(1_000_000, 1_000_000), VariantError, ""),
     "tiff_high": (lambda: tiff_of_strips(1_000_000, 100_000_000), VariantTooLargeError, "too-many-pixels"),
 }
 QUICK = {"png", "gif_screen", "gif_frames"}
@@ -70,7 +69,17 @@ def test_bombs_are_refused(makers: VariantWorkers, name: str) -> None:
     before = time.monotonic()
     with pytest.raises(kind) as refused:
         make_variant(content, SMALL, workers=makers)
-    assert refused.value.code == (code or refused.value.code)
+    assert refused.value.code == code
+    assert time.monotonic() - before < 60
+    assert make_variant(SOURCE, SMALL, workers=makers).width == 8
+
+
+@pytest.mark.thorough
+def test_a_million_strips_take_no_more_than_an_image_may(makers: VariantWorkers) -> None:
+    content = tiff_of_strips(1_000_000, 1_000_000)
+    before = time.monotonic()
+    with contextlib.suppress(VariantTimeoutError):  # a fast machine makes it
+        assert make_variant(content, SMALL, workers=makers).height <= 8
     assert time.monotonic() - before < 60
     assert make_variant(SOURCE, SMALL, workers=makers).width == 8
 

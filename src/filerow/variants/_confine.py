@@ -45,6 +45,7 @@ _CALLS: dict[str, tuple[int, int]] = {
     "mremap": (25, 216),
     "munmap": (11, 215),
     "nanosleep": (35, 101),
+    "pread64": (17, 67),
     "read": (0, 63),
     "restart_syscall": (219, 128),
     "rseq": (334, 293),

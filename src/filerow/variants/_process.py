@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from filerow._execution.steps import Steps, threaded
 from filerow._variant_plan import KILLED, VariantPlan
@@ -46,6 +46,9 @@ for name, folder in (("filerow", home), ("filerow.variants", home + "/variants")
 from filerow.variants._worker import main
 main(int(sys.argv[2]))
 """
+_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Huge pages for large images: after a fork each small one costs the kernel more than to fill it."""
+
 _HOME = Path(__file__).parent.parent
 _START = 60.0
 _SETTLE = 5.0
@@ -132,10 +135,14 @@ class WorkerProcess:
             VariantError: The worker took too much, or does not do what it should: it is to be killed.
             WorkerVanishedError: It had ended before.
         """
+        try:
+            file: BinaryIO | None = (yield asked.original.open) if asked.original.open is not None else None
+        except Exception as error:  # noqa: BLE001 - the caller raises it
+            return error
         here, there = socket.socketpair()
         with here:
-            with there:
-                self._hand_over(asked, there)
+            with there, file or contextlib.nullcontext():
+                self._hand_over(asked, [there.fileno()] if file is None else [there.fileno(), file.fileno()])
             link = WorkerLink(here, Deadline(asked.limits.seconds * _CLOCK))
             try:
                 outcome = yield from _talk(link, asked)
@@ -173,7 +180,7 @@ class WorkerProcess:
         self._close_words()
         self._process.returncode = 0  # or Python would warn that it still runs
 
-    def _hand_over(self, asked: Asked, there: socket.socket) -> None:
+    def _hand_over(self, asked: Asked, descriptors: list[int]) -> None:
         limits = asked.limits
         job = DecodeJob(
             plan=asked.plan, size=asked.original.size, limits=[limits.pixels, limits.frames, limits.memory, limits.seconds]
@@ -182,7 +189,7 @@ class WorkerProcess:
         data = LENGTH.pack(len(data)) + data
         self._control.settimeout(_SETTLE)
         try:
-            sent = socket.send_fds(self._control, [data], [there.fileno()])
+            sent = socket.send_fds(self._control, [data], descriptors)
         except OSError as error:
             raise WorkerVanishedError from error
         if sent < len(data):
@@ -252,7 +259,7 @@ def start(executable: str) -> WorkerProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 cwd="/",
-                env={},
+                env=_ENVIRONMENT,
                 pass_fds=[there.fileno()],
                 start_new_session=True,
             )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias, cast
 
 from filerow._buffers import BUFFERS
 from filerow._content import expect_length
 from filerow._execution.steps import Call, Steps, threaded
 from filerow._file.object import FileObject, FileState
 from filerow.backends.base import StorageBackend
+from filerow.backends.local import LocalBackend
 from filerow.exceptions import ContentError, FileStateError, VariantTooLargeError
 
 VariantSource: TypeAlias = FileObject | bytes | bytearray | memoryview | os.PathLike[str]
@@ -25,11 +26,13 @@ class Original(NamedTuple):
         size: How many there are.
         read: Returns the call that reads those from one place to another.
         place: Backend and path of a stored object; ``None`` for other bytes.
+        open: The call that opens them as a file of this machine, where they are in one.
     """
 
     size: int
     read: Callable[[int, int], Call]
     place: tuple[StorageBackend, str] | None = None
+    open: Call | None = None
 
 
 def opened(source: object, most: int) -> Steps[Original]:
@@ -55,7 +58,7 @@ def opened(source: object, most: int) -> Steps[Original]:
         path = Path(source)
         size = (yield threaded(path.stat)).st_size
         _check_size(size, most)
-        return Original(size, lambda start, end: threaded(_part_of, path, start, end))
+        return Original(size, lambda start, end: threaded(_part_of, path, start, end), open=threaded(path.open, "rb"))
     msg = f"a variant is made of a FileObject, bytes or a pathlib.Path, not {type(source).__name__}"
     raise ContentError(msg)
 
@@ -104,14 +107,41 @@ def opened_object(backend: StorageBackend, path: str, known: int | None, most: i
         expect_length(backend.key, path, size, len(data), start, end)
         return data
 
-    return Original(size, read, (backend, path))
+    def file() -> BinaryIO:
+        found = local.open_file(path)
+        try:
+            expect_length(backend.key, path, size, os.fstat(found.fileno()).st_size)
+        except BaseException:
+            found.close()
+            raise
+        return found
+
+    local = cast("LocalBackend", backend)
+    return Original(size, read, (backend, path), threaded(file) if isinstance(backend, LocalBackend) else None)
 
 
 def _of_bytes(content: bytes) -> Original:
     async def part_async(start: int, end: int) -> bytes:
         return content[start:end]
 
-    return Original(len(content), lambda start, end: Call(lambda a, b: content[a:b], part_async, (start, end)))
+    in_memory = threaded(_file_in_memory, content) if hasattr(os, "memfd_create") else None
+    return Original(len(content), lambda start, end: Call(lambda a, b: content[a:b], part_async, (start, end)), open=in_memory)
+
+
+def _file_in_memory(content: bytes) -> BinaryIO:
+    """Return a file without a name that has some bytes.
+
+    A worker is handed it at once, instead of part by part.
+    """
+    file = os.fdopen(os.memfd_create("original"), "r+b", buffering=0)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[file.write(view) :]
+    except BaseException:
+        file.close()
+        raise
+    return cast("BinaryIO", file)
 
 
 def _part_of(path: Path, start: int, end: int) -> bytes:

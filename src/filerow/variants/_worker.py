@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 from filerow.variants import _images
 from filerow.variants._confine import Confinement, enter_namespaces
@@ -41,20 +41,19 @@ _MOST_JOB = 1 << 16
 _KEPT_BLOCKS = 4
 
 
-class BlockReader(io.RawIOBase):
-    """A file of bytes that somebody else has, asked for in blocks.
+class PartReader(io.RawIOBase):
+    """A file of bytes that are somewhere else.
 
     Args:
-        ask: Returns the bytes from one place to another.
+        part: Returns the bytes from one place to another, or fewer of them; none at the end.
         size: How many there are.
     """
 
-    def __init__(self, ask: Callable[[int, int], bytes], size: int) -> None:
+    def __init__(self, part: Callable[[int, int], bytes], size: int) -> None:
         super().__init__()
-        self._ask = ask
+        self._part = part
         self._size = size
         self._position = 0
-        self._blocks: dict[int, bytes] = {}
 
     def readable(self) -> bool:
         """Return True."""
@@ -81,8 +80,7 @@ class BlockReader(io.RawIOBase):
         end = self._size if size is None or size < 0 else min(self._size, self._position + size)
         parts: list[bytes] = []
         while self._position < end:
-            number, offset = divmod(self._position, BLOCK)
-            part = self._block(number)[offset : offset + end - self._position]
+            part = self._part(self._position, end)
             if not part:
                 break
             parts.append(part)
@@ -96,14 +94,30 @@ class BlockReader(io.RawIOBase):
         view[: len(found)] = found
         return len(found)
 
-    def _block(self, number: int) -> bytes:
+
+class Blocks:
+    """Bytes that the parent has, asked for in blocks.
+
+    Args:
+        ask: Returns the bytes from one place to another.
+        size: How many there are.
+    """
+
+    def __init__(self, ask: Callable[[int, int], bytes], size: int) -> None:
+        self._ask = ask
+        self._size = size
+        self._blocks: dict[int, bytes] = {}
+
+    def part(self, start: int, end: int) -> bytes:
+        """Return bytes from one place towards another."""
+        number, offset = divmod(start, BLOCK)
         found = self._blocks.pop(number, None)
         if found is None:
             found = self._ask(number * BLOCK, min(self._size, (number + 1) * BLOCK))
         self._blocks[number] = found  # the last one used is the last one to go
         if len(self._blocks) > _KEPT_BLOCKS:
             del self._blocks[next(iter(self._blocks))]
-        return found
+        return found[offset : offset + end - start]
 
 
 def find_function(name: str) -> Callable[..., Any] | None:
@@ -151,15 +165,26 @@ def main(descriptor: int) -> None:
 
 def _serve(control: socket.socket, confinement: Confinement) -> None:
     while (received := _next_job(control)) is not None:
-        job, link = received
-        with link:
-            status = _in_a_child(control, confinement, job, link)
+        try:
+            status = _in_a_child(control, confinement, received)
+        finally:
+            received.link.close()
+            if received.file is not None:
+                os.close(received.file)
         control.sendall(REPORT.pack(status))
 
 
-def _next_job(control: socket.socket) -> tuple[DecodeJob, socket.socket] | None:
-    """Return the next job and a socket for it; ``None`` at the end."""
-    data, descriptors, _, _ = socket.recv_fds(control, _MOST_JOB, 1)
+class _Received(NamedTuple):
+    """A job, with a socket to the parent, and the original if it is a file."""
+
+    job: DecodeJob
+    link: socket.socket
+    file: int | None
+
+
+def _next_job(control: socket.socket) -> _Received | None:
+    """Return the next job; ``None`` at the end."""
+    data, descriptors, _, _ = socket.recv_fds(control, _MOST_JOB, 2)
     if not data or not descriptors:
         return None
     link = socket.socket(fileno=descriptors[0])
@@ -170,11 +195,12 @@ def _next_job(control: socket.socket) -> tuple[DecodeJob, socket.socket] | None:
             link.close()
             return None
         data += more
-    return cast("DecodeJob", json.loads(data[LENGTH.size :])), link
+    return _Received(cast("DecodeJob", json.loads(data[LENGTH.size :])), link, descriptors[1] if len(descriptors) > 1 else None)
 
 
-def _in_a_child(control: socket.socket, confinement: Confinement, job: DecodeJob, link: socket.socket) -> int:
+def _in_a_child(control: socket.socket, confinement: Confinement, received: _Received) -> int:
     """Make an image in a process of its own; returns how that ended."""
+    job, link, file = received
     pixels, frames, memory, seconds = job["limits"]
     limits = Limits(int(pixels), int(frames), int(memory), seconds)
     try:
@@ -189,14 +215,14 @@ def _in_a_child(control: socket.socket, confinement: Confinement, job: DecodeJob
         with contextlib.suppress(BaseException):
             control.close()
             confinement.put_on(limits, parent)
-            _make(link.fileno(), job, limits, function)
+            _make(link.fileno(), file, job, limits, function)
             status = 0
         os._exit(status)
     link.close()
     return os.waitpid(child, 0)[1]
 
 
-def _make(link: int, job: DecodeJob, limits: Limits, function: Callable[..., Any] | None) -> None:
+def _make(link: int, file: int | None, job: DecodeJob, limits: Limits, function: Callable[..., Any] | None) -> None:
     def ask(start: int, end: int) -> bytes:
         _write(link, HEAD.pack(READ, SPAN.size) + SPAN.pack(start, end - start))
         kind, length = HEAD.unpack(_read(link, HEAD.size))
@@ -204,8 +230,12 @@ def _make(link: int, job: DecodeJob, limits: Limits, function: Callable[..., Any
             os._exit(1)
         return _read(link, length)
 
+    def part_of_file(start: int, end: int) -> bytes:
+        return os.pread(cast("int", file), end - start, start)
+
+    part = Blocks(ask, job["size"]).part if file is None else part_of_file
     try:
-        made = _images.make(cast("IO[bytes]", BlockReader(ask, job["size"])), job["plan"], limits, function)
+        made = _images.make(cast("IO[bytes]", PartReader(part, job["size"])), job["plan"], limits, function)
     except UnmakableError as error:
         _refuse(link, error)
         return
