@@ -104,13 +104,10 @@ class VariantUrls:
 
     def sign(self, backend: StorageBackend, path: str, link: VariantLink) -> str:
         """Return the URL of a variant of the object at a path."""
-        values = {name: str(value) for name, value in zip(_NAMES, link, strict=True) if value}
         if "/" in backend.key:
             msg = f"URLs of variants are {{url}}/{{key}}/{{path}}, so their backend has no '/' in its key ({backend.key!r})"
             raise UnsupportedOperationError(msg, operation="sign", backend=backend.key, path=path)
-        signature = self._keys_of(backend.own_urls).sign(Purpose.VARIANT, _message(backend.key, path, values))
-        query = urlencode({**values, "signature": signature}, quote_via=quote)
-        return f"{self._base_of(backend.own_urls)}/{quote(backend.key, safe='')}/{quote(path)}?{query}"
+        return f"{self._base_of(backend.own_urls)}/{_signed_url(self._keys_of(backend.own_urls), backend.key, path, link)}"
 
     def verify(self, backend: StorageBackend, path: str, query: str) -> VariantLink:
         """Return what a URL of ours says.
@@ -163,6 +160,13 @@ def configure_urls(*, url: str = "/files", secret: Secret | None = None, develop
 def variant_urls() -> VariantUrls:
     """Return how this process signs and checks URLs of variants."""
     return _urls
+
+
+@lru_cache(maxsize=1024)  # for a while all pages show an image by the same URL
+def _signed_url(keys: Keys, backend: str, path: str, link: VariantLink) -> str:
+    values = {name: str(value) for name, value in zip(_NAMES, link, strict=True) if value}
+    signature = keys.sign(Purpose.VARIANT, _message(backend, path, values))
+    return f"{quote(backend, safe='')}/{quote(path)}?{urlencode({**values, 'signature': signature}, quote_via=quote)}"
 
 
 @lru_cache(maxsize=1024)  # many clients bring the same URL; what raises is not kept
