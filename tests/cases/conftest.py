@@ -20,12 +20,13 @@ from filerow.exceptions import ObjectHiddenError, UnsupportedOperationError
 from tests.cases.databases import PostgreSQL, SQLite, make_template
 from tests.cases.models import Base
 from tests.cases.stores import LocalStore, S3Store, Store
+from tests.cases.varied import VariedWorld
 from tests.cases.world import World
 from tests.conftest import TIERS
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import LIMITED, LimitedS3
 
-Combination = tuple[str, str, str]
+Combination = tuple[str, ...]
 
 COMBINATIONS: list[Combination] = [
     (session, database, store)
@@ -33,6 +34,9 @@ COMBINATIONS: list[Combination] = [
     for database in ("sqlite", "postgresql")
     for store in ("local", "s3")
 ]
+
+VARIED_COMBINATIONS: list[Combination] = [(*combination, "varied") for combination in COMBINATIONS]
+"""The same, and each column declares a variant, which is looked at as soon as there is a file."""
 
 LIMITED_STORES = ("ignores-conditions", "answers-501", "no-listing", "no-bulk-delete-501", "least")
 LIMITED_COMBINATIONS: list[Combination] = [
@@ -62,6 +66,14 @@ def _in_every_run(case: str, wanted: set[str]) -> set[Combination]:
     return fitting | ({limited} if number % _ONE_IN == 0 else set())
 
 
+def _with_variants(case: str) -> list[Any]:
+    """Return one combination with variants, which one case in six has in every run."""
+    number = zlib.crc32(case.encode())
+    combination = VARIED_COMBINATIONS[number // _ONE_IN % len(VARIED_COMBINATIONS)]
+    marks = () if number % _ONE_IN == 1 else pytest.mark.thorough
+    return [pytest.param(combination, marks=marks, id="-".join(combination))]
+
+
 def _on_limited_stores(case: str, often: set[Combination]) -> list[Combination]:
     """Return the combinations with stores that can do less: one more in a thorough run, each store with FILEROW_SOAK=1 too."""
     if os.environ.get(TIERS["thorough"]) != "1":
@@ -89,7 +101,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for combination in [*COMBINATIONS, *limited]
             if wanted <= set(combination)
         ]
-        metafunc.parametrize("world", chosen, indirect=True)
+        varied = [param for param in _with_variants(metafunc.function.__name__) if wanted <= set(param.values[0])]
+        metafunc.parametrize("world", [*chosen, *varied], indirect=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -117,15 +130,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
 @pytest.fixture
 def world(request: pytest.FixtureRequest, runner: asyncio.Runner, store: Store) -> Iterator[World]:
     """One combination, empty."""
-    session, database, _ = request.param
+    session, database, _, *varied = request.param
+    kind = VariedWorld if varied else World
     if database == "postgresql":
         place: SQLite | PostgreSQL = request.getfixturevalue("postgresql")
         place.empty()  # type: ignore[union-attr]
-        yield World(place, store, request.getfixturevalue(f"postgresql_{session}_engine"), runner)
+        yield kind(place, store, request.getfixturevalue(f"postgresql_{session}_engine"), runner)
     else:
         place = request.getfixturevalue("sqlite")
         engine = place.engine() if session == "sync" else place.async_engine()
-        yield World(place, store, engine, runner)
+        yield kind(place, store, engine, runner)
         if isinstance(engine, AsyncEngine):
             runner.run(engine.dispose())
         else:

@@ -23,6 +23,20 @@ from tests.servers._s3 import S3Server
 KEYS = ("docs", "other", "later")
 
 
+DERIVED = "_filerow/variants/"
+PROBES = "staged/probes/"
+
+
+def is_derived(path: str) -> bool:
+    """Return True if a path is a variant's."""
+    return path.startswith(DERIVED)
+
+
+def _is_counted(path: str) -> bool:
+    """Return True if a path is neither a variant's nor one that shows what the store can do."""
+    return not path.startswith((DERIVED, PROBES))
+
+
 class Faults:
     """Makes a real backend fail or slow where a test wants it; by default it is neither.
 
@@ -30,8 +44,8 @@ class Faults:
         failing: Operations that raise: ``put``, ``put-late`` (the bytes arrive, the answer does not), ``copy``, ``copy-late``,
             ``delete``.
         delay: Seconds each request takes longer, half before and half after.
-        puts: How many objects were sent.
-        deletes: The paths of each delete call.
+        puts: How many objects were sent; variants do not count.
+        deletes: The paths of each delete call; of variants likewise.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,7 +65,7 @@ class Faults:
             raise OSError(msg)
 
     def _put(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
-        self.puts += 1
+        self.puts += _is_counted(path)
         self._fail("put")
         self._wait(self.delay / 2)
         info: ObjectInfo = super()._put(path, content, options)  # type: ignore[misc]
@@ -72,7 +86,7 @@ class Faults:
         return info
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
-        self.deletes.append(list(paths))
+        self.deletes += [list(paths)] if any(map(_is_counted, paths)) else []
         self._fail("delete")
         self._wait(self.delay)
         return super()._delete(paths)  # type: ignore[misc, no-any-return]
@@ -82,7 +96,7 @@ class AsyncFaults(Faults):
     """The same for a backend whose asynchronous side is not made of its synchronous one."""
 
     async def _put_async(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
-        self.puts += 1
+        self.puts += _is_counted(path)
         self._fail("put")
         await asyncio.sleep(self.delay / 2)
         info: ObjectInfo = await super()._put_async(path, content, options)  # type: ignore[misc]
@@ -103,7 +117,7 @@ class AsyncFaults(Faults):
         return info
 
     async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
-        self.deletes.append(list(paths))
+        self.deletes += [list(paths)] if any(map(_is_counted, paths)) else []
         self._fail("delete")
         await asyncio.sleep(self.delay)
         return await super()._delete_async(paths)  # type: ignore[misc, no-any-return]
@@ -128,7 +142,15 @@ class Store:
             storages.register_backend(self.backends[key])
 
     def objects(self) -> set[tuple[str, str]]:
-        """Return the backend key and path of every object there is, seen from outside; but for the record of the place."""
+        """Return backend key and path of every object, seen from outside; but for variants and the place's record."""
+        return {(key, path) for key, path in self.everything() if not is_derived(path)}
+
+    def derived(self) -> set[tuple[str, str]]:
+        """Return those of variants."""
+        return {(key, path) for key, path in self.everything() if is_derived(path)}
+
+    def everything(self) -> set[tuple[str, str]]:
+        """Return both."""
         raise NotImplementedError
 
     def read(self, key: str, path: str) -> bytes:
@@ -150,7 +172,7 @@ class LocalStore(Store):
         self._root = root
         self.backends = {key: FaultyLocal(key, root / key, fsync=False) for key in KEYS}
 
-    def objects(self) -> set[tuple[str, str]]:
+    def everything(self) -> set[tuple[str, str]]:
         found = set()
         for key in KEYS:
             top = self._root / key
@@ -206,7 +228,7 @@ class S3Store(Store):
             aws_secret_access_key=self._server.secret_key,
         )
 
-    def objects(self) -> set[tuple[str, str]]:
+    def everything(self) -> set[tuple[str, str]]:
         paths = [item["path"] for batch in self._client.list(self._prefix) for item in batch]
         return {tuple(path.removeprefix(self._prefix).split("/", 1)) for path in paths if not path.endswith(RECORD)}  # type: ignore[misc]
 

@@ -244,7 +244,7 @@ def test_failed_delete_at_the_store_never_makes_commit_raise(world: World, caplo
     assert storages.failed_deletes == 1
     assert path in caplog.text
     assert ("docs", path) in world.store.objects()
-    world.docs.delete(path)  # what a sweep would do
+    world.sweep("docs", path)  # what a sweep would do
 
 
 def test_a_delete_that_fails_in_a_rollback_hides_no_error(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -256,12 +256,12 @@ def test_a_delete_that_fails_in_a_rollback_hides_no_error(world: World, caplog: 
     world.session.rollback()
     for _, path in world.store.objects():
         assert path in caplog.text
-        world.docs.delete(path)
+        world.sweep("docs", path)
 
 
 def test_an_object_that_is_gone_already_counts_as_deleted(world: World) -> None:
     document = world.add(file=world.file())
-    world.docs.delete(document.file.path)
+    world.sweep("docs", document.file.path)
     world.session.delete(document)
     world.session.commit()
     assert storages.failed_deletes == 0
@@ -275,7 +275,7 @@ def test_unregistered_backend_never_makes_commit_raise(world: World) -> None:
     world.session.commit()
     assert storages.failed_deletes == 1
     world.store.register("other")
-    world.store.backends["other"].delete(path)
+    world.sweep("other", path)
 
 
 def test_a_file_for_another_backend_is_refused(world: World) -> None:

@@ -244,7 +244,7 @@ def deleted_by_a_twin(world: World, file: FileObject) -> None:
 
 
 def deleted_by_others(world: World, file: FileObject) -> None:
-    world.docs.delete(file.path)
+    world.sweep("docs", file.path)
 
 
 @pytest.mark.parametrize("delete", [deleted_by_us, deleted_by_a_twin, deleted_by_others])

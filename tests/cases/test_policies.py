@@ -91,7 +91,7 @@ def test_deleted_rows_that_could_not_be_locked_leave_orphans(world: World, caplo
     assert all(path in caplog.text for _, path in left)
     assert "sweep" in caplog.text
     for _, path in left:
-        world.docs.delete(path)
+        world.sweep("docs", path)
 
 
 def test_row_with_policies_may_be_edited(world: World) -> None:
@@ -162,7 +162,7 @@ def test_user_who_may_not_update_deletes(world: World, caplog: pytest.LogCapture
     world.check(left)
     assert all(path in caplog.text for _, path in left)
     for _, path in left:
-        world.docs.delete(path)
+        world.sweep("docs", path)
 
 
 def test_user_who_may_not_update_deletes_in_bulk(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +173,7 @@ def test_user_who_may_not_update_deletes_in_bulk(world: World, caplog: pytest.Lo
     world.check(left)
     assert "2 rows" in caplog.text
     for _, path in left:
-        world.docs.delete(path)
+        world.sweep("docs", path)
 
 
 # -- statements ------------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_bulk_delete_of_rows_that_could_not_be_locked_is_logged(world: World, ca
     world.check(left)
     assert "2 rows" in caplog.text
     for _, path in left:
-        world.docs.delete(path)
+        world.sweep("docs", path)
 
 
 def test_bulk_deleted_rows_kept_by_a_trigger_and_hidden(world: World) -> None:

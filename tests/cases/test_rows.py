@@ -266,7 +266,7 @@ def test_a_column_without_lifecycle_deletes_nothing(world: World) -> None:
     row.file = None
     world.session.commit()
     assert world.store.objects() == {("docs", path)}
-    world.docs.delete(path)
+    world.sweep("docs", path)
 
 
 def test_column_without_lifecycle_deletes_on_rollback(world: World) -> None:

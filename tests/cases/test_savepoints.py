@@ -317,7 +317,7 @@ def test_unnoticed_connection_savepoint_rollback_loses_no_bytes(world: World, ac
     assert before <= world.store.objects()
     assert saved.untouched()
     for backend, path in world.store.objects() - before:  # nobody knows which rows are gone, so a sweep has to find these
-        world.store.backends[backend].delete([path])
+        world.sweep(backend, path)
 
 
 def test_outer_connection_savepoint_rollback_leaves_nothing(world: World) -> None:

@@ -91,6 +91,10 @@ class World:
         """Return the bytes of each file of a list column, read from outside."""
         return [self.stored(file) for file in files]
 
+    def sweep(self, key: str, path: str) -> None:
+        """Delete an object that no row names, as a sweep would."""
+        self.store.backends[key].delete([path])
+
     def count(self) -> int:
         """Return how many objects there are."""
         return len(self.store.objects())
