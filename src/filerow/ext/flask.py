@@ -96,10 +96,11 @@ def routes(
 ) -> Blueprint:
     """Return the blueprint of signed URLs, ``filerow.js`` and direct uploads.
 
-    The signed URLs are those of local and memory backends.
+    The signed URLs are those of local and memory backends, and of the variants of all backends.
 
     Args:
-        base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
+        base_url: The same as the backends' ``base_url``, and as the ``url`` of ``filerow.variants.configure_urls()``, without
+            scheme and host. ``None`` leaves these routes out.
         uploads: Direct uploads by name, each at ``{uploads_url}/{name}``. Default: none.
         uploads_url: Where direct uploads are mounted.
         authorize: Called before each direct upload, and awaited if needed. It aborts if the user may not upload, or returns the

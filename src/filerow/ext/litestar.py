@@ -168,10 +168,11 @@ def routes(
 ) -> Router:
     """Return the router of signed URLs, ``filerow.js`` and direct uploads.
 
-    The signed URLs are those of local and memory backends.
+    The signed URLs are those of local and memory backends, and of the variants of all backends.
 
     Args:
-        base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
+        base_url: The same as the backends' ``base_url``, and as the ``url`` of ``filerow.variants.configure_urls()``, without
+            scheme and host. ``None`` leaves these routes out.
         uploads: Direct uploads by name, each at ``{uploads_url}/{name}``. Default: none.
         uploads_url: Where direct uploads are mounted.
         authorize: A guard of Litestar's for each direct upload: it raises if the user may not upload; any other result than

@@ -116,10 +116,11 @@ def routes(
 ) -> list[Route]:
     """Return the routes of signed URLs, ``filerow.js`` and direct uploads.
 
-    The signed URLs are those of local and memory backends.
+    The signed URLs are those of local and memory backends, and of the variants of all backends.
 
     Args:
-        base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
+        base_url: The same as the backends' ``base_url``, and as the ``url`` of ``filerow.variants.configure_urls()``, without
+            scheme and host. ``None`` leaves these routes out.
         uploads: Direct uploads by name, each at ``{uploads_url}/{name}``. Default: none.
         uploads_url: Where direct uploads are mounted.
         authorize: Called with each request for a direct upload, and awaited if needed. It raises ``HTTPException`` if the user

@@ -2,7 +2,7 @@
 
 Mount it at the backends' ``base_url`` and pass it every request: the URL itself is the permission. A URL to read returns the file
 with the type and disposition that it binds; a URL to upload stores one new object of the type and size that it binds, or
-nothing.
+nothing. A URL of a variant, of any backend, returns that image, which is made if it is not stored yet.
 """
 
 from __future__ import annotations
