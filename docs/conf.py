@@ -33,7 +33,7 @@ default_role = "py:obj"
 site_navigation: dict[str, dict[str, list[str]]] = {
     "index": {
         "Start": ["why", "start", "concepts", "guide"],
-        "How to": ["howto", "frameworks", "admin", "queues", "moving"],
+        "How to": ["howto", "backends/index", "frameworks", "admin", "queues", "moving"],
         "Look up": ["reference/index", "errors", "troubleshooting"],
         "Trust": ["guarantees", "security", "speed", "comparison", "databases", "ecosystem"],
         "Project": ["upgrading", "changelog", "contributing", "design"],
@@ -44,6 +44,10 @@ site_navigation: dict[str, dict[str, list[str]]] = {
             "renames", "outbox", "maintenance", "cli", "recovery", "production", "cost", "scale", "faults", "observability",
         ],
     },
+    "backends/index": {"": ["directory", "memory", "s3", "gcs", "azure", "compatible", "fsspec"]},
+    "frameworks": {"": [f"frameworks/{name}" for name in ("fastapi", "litestar", "starlette", "flask")]},
+    "admin": {"": [f"admin/{name}" for name in ("sqladmin", "starlette-admin", "flask-admin")]},
+    "queues": {"": [f"queues/{name}" for name in ("celery", "dramatiq", "taskiq", "rq")]},
     "moving": {
         "": [
             "from-advanced-alchemy", "from-sqlalchemy-file", "from-filedepot", "from-fastapi-storages", "from-django",
