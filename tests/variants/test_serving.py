@@ -22,6 +22,7 @@ from filerow import FileObject, StoredObject, StoredWith, storages
 from filerow.backends.base import SignRequest
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads
 from filerow.exceptions import (
     FileStateError,
@@ -34,6 +35,7 @@ from filerow.exceptions import (
 )
 from filerow.http import Reply, accelerate, answer, answer_async, receive, redirect, redirect_async, serve, serve_async
 from filerow.variants import Custom, Recipe, Resize, Thumbnail, configure, configure_urls, make_variant
+from tests.backends.stores import s3_options
 from tests.servers.counting import CountingProxy
 from tests.variants.pictures import seen
 from tests.variants.shop import KEY, PLACES, SECRET, THUMB, Item, Place, a_photo, objects, parts, read, register, stored
@@ -559,6 +561,7 @@ sys.modules["PIL"] = None
 logging.basicConfig(stream=sys.stdout, level=logging.INFO)
 from filerow import storages
 from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
 from filerow.http import answer
 storages.register_backend(MemoryBackend("photos", base_url="/files", secret="a secret that only these tests know"))
 print(answer("GET", "photos", "a.jpg", "v=00000000000000000000000000000000&expires=99999999999&signature=x").status)
@@ -644,3 +647,13 @@ async def test_variant_stored_with_its_row_on_a_route_of_ours(docs: MemoryBacken
     url = known.variant(THUMB).sign()
     assert "?v=" in url
     assert (await both("GET", url)).status == 200
+
+
+def test_permanent_url_is_of_the_public_store(s3_server: Any) -> None:
+    where = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix().strip('/')}"
+    register(ObstoreBackend(KEY, where, public_url="https://cdn.example/p", **s3_options(s3_server)))
+    photo = stored()
+    known = FileObject.from_dict({**photo.to_dict(), "variants": [photo.variant("thumb").id]})
+    assert known.variant(THUMB).url() == f"https://cdn.example/p/{photo.variant('thumb').path}"
+    with pytest.raises(FileStateError, match="was not stored with its row"):
+        known.variant(Resize(width=40)).url()
