@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import io
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Generator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from sqlalchemy import create_engine, event, insert, text, update
+from sqlalchemy import create_engine, event, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -27,9 +31,11 @@ from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import FileValidationError, RecipeError, VariantRefusedError
 from filerow.hooks import Event, subscribe, unsubscribe
+from filerow.maintenance import sweep
 from filerow.testing import Fault, FaultyBackend
 from filerow.variants import Custom, Resize, Thumbnail, VariantWorkers, configure, configure_urls, make_variant
 from tests.backends.stores import s3_options
+from tests.variants import killed_commit
 from tests.variants.pictures import four_colours, png_of_zeros, saved, seen
 
 PICTURE = saved(four_colours())
@@ -656,6 +662,26 @@ def test_failing_flush_leaves_nothing(place: Place) -> None:
         assert place.paths() == made_paths(first.portrait, "thumb", "wide")
 
     place.run(case)
+
+
+@pytest.mark.parametrize("made", [0, 2, 5, 6])
+def test_sweep_finds_what_a_killed_commit_left(tmp_path: Path, made: int) -> None:
+    program = [sys.executable, "-m", "tests.variants.killed_commit", str(tmp_path), str(made)]
+    ended = subprocess.run(program, check=False, timeout=100)
+    assert ended.returncode == (0 if made == 6 else -signal.SIGKILL)
+    store = LocalBackend("photos", tmp_path / "store")
+    storages.register_backend(store)
+    engine = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    try:
+        for _ in range(2):
+            list(sweep(killed_commit.Base.metadata, engine, grace=timedelta(0), delete=True, full=True, allow_many=True))
+        left = [info.path for info in store.list("") if not info.path.startswith("staged/places/")]  # the sweep's own record
+        assert len(left) == (8 if made == 6 else 0)
+        with Session(engine) as session:
+            assert len(session.scalars(select(killed_commit.Photo)).all()) == (2 if made == 6 else 0)
+    finally:
+        storages.clear_backends()
+        engine.dispose()
 
 
 def test_kept_variants_go_with_their_row(place: Place) -> None:
