@@ -21,7 +21,7 @@ _PAGE = 1_000
 """Objects that a store returns for one request to list."""
 
 _WORTH = 10
-"""A request to list is worth this many that look for one object: stores charge 12 times as much for it."""
+"""A request to list must save this many that look for one object: stores charge 12 times as much for it."""
 
 
 class StoredVariant(NamedTuple):
@@ -114,13 +114,14 @@ def missing(backend: StorageBackend, paths: Iterable[str]) -> Gone:
 
 def _listed(backend: StorageBackend, folder: str, wanted: Sequence[str]) -> set[str]:
     """Return those objects of a folder that its listing shows, in few requests."""
-    most, left = -(-len(wanted) // _WORTH), set(wanted)
+    left = set(wanted)
     with closing(pages(backend.list, backend.list_async, folder, wanted[0][:-1], size=_PAGE)) as listing:
         try:
-            for number, page in enumerate(listing, 1):
+            for page in listing:
+                before = len(left)
                 left.difference_update(info.path for info in page)
                 is_past = backend.capabilities.ordered_list and page[-1].path >= wanted[-1]
-                if not left or is_past or number >= most:
+                if is_past or len(left) <= _WORTH or before - len(left) < _WORTH:
                     break
         except InvalidPathError:  # there cannot be such a folder here
             pass
