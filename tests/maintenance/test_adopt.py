@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    delete,
     func,
     insert,
     select,
@@ -323,6 +324,19 @@ def test_strings_become_files(strings: Any, run: Callable[..., list[Progress]], 
         assert fourth.content_type == "text/plain"
     again = run(PhotoBase.metadata, "photo.file", **options)
     assert (again[-1].changed, again[-1].done) == (0, 6)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_no_row_adopts_a_variant_as_its_own_file(strings: Any, run: Callable[..., list[Progress]]) -> None:
+    """A sweep asks no row before it deletes one."""
+    variant = f"_filerow/variants/photos/a.png/{'0' * 32}.webp"
+    storages.get_backend("docs").put(variant, b"thumb")
+    with strings.begin() as connection:
+        connection.execute(delete(PHOTOS))
+        connection.execute(insert(PHOTOS), [{"id": 1, "photo_path": variant}])
+    progress = run(PhotoBase.metadata, "photo.file", source="photo.photo_path")
+    assert [(one.code, one.where) for one in findings(progress)] == [("unreadable", "photo.file id=1")]
+    assert progress[-1].changed == 0
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -13,7 +13,7 @@ from filerow._document import Facts, to_document
 from filerow._file.transfer import Copy
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, decoded
-from filerow._paths import clean_filename, generate_path
+from filerow._paths import clean_filename, generate_path, is_reserved
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError
@@ -245,6 +245,10 @@ class Planner:
         facts = found.facts
         legacy = self.source is not None or is_legacy(member)
         if not legacy and facts.size is not None and (is_sha256(facts.checksum) or not self._read):
+            return
+        if is_reserved(facts.path):
+            message = f"{facts.path!r} is reserved for what Filerow makes of files; no row can own it"
+            plan.flaws.append(plan.flaw("unreadable", message))
             return
         named = Ref(facts.backend, facts.path.removesuffix(self._suffix) if legacy else facts.path)
         try:
