@@ -1,8 +1,8 @@
-"""Sweeps and checks a million objects: ``python -m benchmarks.sweep [--count 1000000] [--store local|s3]``.
+"""Sweeps and checks a million objects: ``python -m benchmarks.sweep [--count 1000000] [--store local|s3] [--variants]``.
 
 One in a hundred objects has no row. Measured are a full sweep, which lists them all, asks PostgreSQL for each and removes the
 orphans; an incremental one after a thousand new uploads; and a check of every row. Each runs in a process of its own, so that its
-memory is its own.
+memory is its own. With ``--variants`` each object has a variant, also the orphans, and all of these are gone through, too.
 """
 
 from __future__ import annotations
@@ -42,17 +42,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--store", choices=["local", "s3"], default="local")
+    parser.add_argument("--variants", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child is not None:
         print(json.dumps(measure(**json.loads(arguments.child))))
         return
     with ExitStack() as stack:
-        lines = run(stack, arguments.count, arguments.store)
+        lines = run(stack, arguments.count, arguments.store, variants=arguments.variants)
     print(*lines, sep="\n")
 
 
-def run(stack: ExitStack, count: int, store: str) -> list[str]:
+def run(stack: ExitStack, count: int, store: str, *, variants: bool = False) -> list[str]:
     """Return the table."""
     from tests.servers import postgres
 
@@ -63,6 +64,11 @@ def run(stack: ExitStack, count: int, store: str) -> list[str]:
     engine = create_engine(url)
     METADATA.create_all(engine)
     build(engine, backend, store, old_paths(count))
+    if variants:
+        for path in engine.connect().execution_options(stream_results=True).scalars(text("SELECT file ->> 'path' FROM document")):
+            put(backend, store, f"_filerow/variants/{path}/{'0' * 32}.webp")
+        for number in range(count // ORPHANS):
+            put(backend, store, f"_filerow/variants/{generated('document', 'file', '.bin', age=number)}/{'0' * 32}.webp")
     lines = [
         "| work | objects | looked at | requests | orphans | seconds | a second | memory before | peak |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
@@ -166,8 +172,10 @@ def measure(name: str, url: str, options: dict[str, Any]) -> dict[str, float]:
         work = check(METADATA, engine, columns=columns)
     else:
         work = sweep(METADATA, engine, delete=True, grace=timedelta(0), columns=columns, take_over=True)
+    steps: dict[str, tuple[int, int]] = {}
     for progress in work:
-        listed, removed = progress.done, progress.changed
+        steps[progress.step] = progress.done, progress.changed
+        listed, removed = (sum(figures) for figures in zip(*steps.values(), strict=True))
         if name == "check" and progress.findings:
             raise AssertionError(progress.findings)
     took = time.perf_counter() - start
