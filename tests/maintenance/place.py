@@ -86,7 +86,7 @@ class Place:
 
     def paths(self) -> set[str]:
         """Return the paths of all objects of all backends."""
-        return {path for _, path in self.store.objects()}
+        return {path for _, path in self.store.everything()}
 
     def in_a_loop(self, twin: Callable[..., AsyncIterator[T]], **options: Any) -> list[T]:
         """Run the asynchronous twin of something to its end."""

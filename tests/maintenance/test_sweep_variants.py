@@ -327,7 +327,7 @@ def test_variants_of_a_renamed_column_and_a_former_backend_go(place: Place) -> N
 
 def test_an_inventory_shows_the_variants_and_the_store_what_is_gone(place: Place) -> None:
     orphans, survivors = orphans_of(place), survivors_of(place)
-    listed = [(key, ObjectInfo(path, 7, last_modified=time.time() - 3 * DAY)) for key, path in place.store.objects()]
+    listed = [(key, ObjectInfo(path, 7, last_modified=time.time() - 3 * DAY)) for key, path in place.store.everything()]
 
     def inventory(backend: str, folder: str) -> Iterator[ObjectInfo]:
         return (info for key, info in listed if key == backend and info.path.startswith(f"{folder}/"))

@@ -139,7 +139,7 @@ def test_moved_files_take_listed_variants_along(gallery: Place) -> None:
         for recipe in (THUMB, SMALL, OLD):
             one.variant(recipe).get_content()
     list(migrate(gallery.metadata, gallery.engine, "user.photo", to="other"))
-    there = {path for key, path in gallery.store.objects() if key == "other" and path.startswith("_filerow/")}
+    there = {path for key, path in gallery.store.everything() if key == "other" and path.startswith("_filerow/")}
     moved = [FileObject.from_dict(document) for document in documents(gallery)]
     assert {one.backend_key for one in moved} == {"other"}
     assert there == {one.variant(recipe).path for one in moved[2:] for recipe in (THUMB, SMALL)}  # and no others
