@@ -13,7 +13,7 @@ MAX_PATH_BYTES = 900
 MAX_DERIVED_BYTES = 960
 """The same for what is derived from an object: its path contains the whole one of that object."""
 
-_DERIVED = "_filerow/"
+DERIVED = "_filerow/"
 
 MAX_SEGMENT_BYTES = 200
 """Filesystems take 255 bytes a name; temporary names beside the target need some of them."""
@@ -106,7 +106,7 @@ def _flaw(path: str) -> str:
         encoded = path.encode()
     except UnicodeEncodeError:
         return "a path is valid Unicode; this one has a lone surrogate"
-    most = MAX_DERIVED_BYTES if path.startswith(_DERIVED) else MAX_PATH_BYTES
+    most = MAX_DERIVED_BYTES if path.startswith(DERIVED) else MAX_PATH_BYTES
     if len(encoded) > most:
         return f"a path has at most {most} bytes; this one has {len(encoded)}"
     for segment in path.split("/"):

@@ -56,7 +56,7 @@ from filerow.exceptions import (
 )
 
 with needs("fsspec", "FSSpecBackend"):
-    from filerow.backends.fsspec.files import is_folder, is_taken, put_file, remove_file
+    from filerow.backends.fsspec.files import is_folder, is_taken, put_file, remove_file, remove_folders
     from filerow.backends.fsspec.flavour import first_of, info_of
     from filerow.backends.fsspec.flavours import flavour_of, protocol_of
     from filerow.backends.fsspec.open import opened, reopened, root_of, scheme_of
@@ -375,7 +375,9 @@ class FSSpecBackend(StorageBackend):
 
     def _delete_each(self, paths: Sequence[str]) -> dict[str, BaseException]:
         if len(paths) == 1 or not self._flavour.objects:
-            return {path: error for path in paths if (error := self._removed(path)) is not None}
+            failed = {path: error for path in paths if (error := self._removed(path)) is not None}
+            remove_folders(self._client, self._flavour, self._root, [self._at(path) for path in paths if path not in failed])
+            return failed
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return {path: error for path, error in zip(paths, pool.map(self._removed, paths), strict=True) if error is not None}
 

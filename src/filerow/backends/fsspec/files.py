@@ -11,7 +11,7 @@ from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import own
 from filerow.backends.fsspec.flavour import Flavour
 
-_ATTEMPTS = 5  # to make a folder that others make or remove at the same time
+_ATTEMPTS = 20  # to make a folder that others make or remove at the same time
 
 
 def is_taken(client: Any, name: str) -> bool:
@@ -32,6 +32,25 @@ def _kind(client: Any, name: str) -> str | None:
 
 
 def put_file(client: Any, flavour: Flavour, target: str, staging: str, chunks: Iterable[Buffer], *, create_only: bool) -> None:
+    """Write a file as :func:`_put_once` does, again if its folder was removed.
+
+    A content that can be read once is not written again; of variants, whose folders come and go, all bytes are known.
+    """
+    if not (flavour.opens_blindly and isinstance(chunks, list)):
+        _put_once(client, flavour, target, staging, chunks, create_only=create_only)
+        return
+    for attempt in range(_ATTEMPTS):
+        try:
+            _put_once(client, flavour, target, staging, chunks, create_only=create_only)
+        except Exception as error:
+            broken = is_timeout(error) or isinstance(error, (ConnectionError, FileExistsError))
+            if broken or attempt == _ATTEMPTS - 1 or is_folder(client, target.rpartition("/")[0]):
+                raise
+        else:
+            return
+
+
+def _put_once(client: Any, flavour: Flavour, target: str, staging: str, chunks: Iterable[Buffer], *, create_only: bool) -> None:
     """Write a file beside its target, and move it there.
 
     Args:
@@ -121,6 +140,26 @@ def _publish(client: Any, flavour: Flavour, staging: str, target: str, *, create
         with suppress(Exception):
             client.rm_file(target)
         raise
+
+
+def remove_folders(client: Any, flavour: Flavour, root: str, names: Iterable[str]) -> None:
+    """Remove the folders of deleted files, and their parents, where they are empty.
+
+    Args:
+        client: The filesystem.
+        flavour: What is known of it; it chooses the folders.
+        root: Where the objects are; it stays.
+        names: The files.
+    """
+    for folder in dict.fromkeys(name.rpartition("/")[0] for name in names):
+        while flavour.may_remove(root, folder):
+            try:
+                client.rmdir(folder)
+            except FileNotFoundError:
+                pass  # somebody else has removed it, and perhaps not yet its parent
+            except Exception:  # it is not empty, or this user may not  # noqa: BLE001
+                break
+            folder = folder.rpartition("/")[0]  # noqa: PLW2901 - and now its parent
 
 
 def remove_file(client: Any, flavour: Flavour, name: str) -> None:

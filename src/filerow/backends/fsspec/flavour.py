@@ -111,6 +111,16 @@ class Flavour:
         del fs, name, in_file
         return nullcontext()
 
+    # -- deleting ------------------------------------------------------------------------------------------------------
+
+    def may_remove(self, root: str, folder: str) -> bool:
+        """Return True if an empty folder may be removed: one below the root.
+
+        Object stores have none. Of a filesystem that nobody here knows, folders stay.
+        """
+        del root, folder
+        return False
+
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def replace(self, fs: Any, source: str, target: str) -> None:

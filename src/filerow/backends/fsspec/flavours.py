@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -54,6 +55,11 @@ class Files(Flavour):
 
     def client_options(self) -> Collection[str]:
         return ()
+
+    def may_remove(self, root: str, folder: str) -> bool:
+        """Return True for a folder below the root that is reached through no link."""
+        top, here = root.rstrip("/"), folder.removeprefix(f"{root.rstrip('/')}/")
+        return here != folder and os.path.realpath(folder) == os.path.join(os.path.realpath(top), *here.split("/"))  # noqa: PTH118 - as fsspec does
 
 
 _FLAVOURS: Mapping[str, Callable[[], Flavour]] = {

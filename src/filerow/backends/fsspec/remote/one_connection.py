@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from filerow.backends._deadlines import is_timeout
+from filerow.backends._paths import DERIVED
 from filerow.backends.fsspec.flavour import KEPT, Flavour
 
 _LOST = "_filerow_lost"
@@ -22,6 +23,13 @@ class OneConnection(Flavour):
     """A filesystem behind one connection."""
 
     takes_turns = True
+
+    def may_remove(self, root: str, folder: str) -> bool:
+        """Return True for the folders of variants.
+
+        There is one for each original. Others hold the files of a whole column, and each look at them would cost a request.
+        """
+        return f"{folder}/".startswith(f"{root.rstrip('/')}/{DERIVED}")
 
     @contextmanager
     def turn(self, fs: Any, name: str, *, in_file: bool) -> Generator[None]:
