@@ -32,7 +32,7 @@ default_role = "py:obj"
 
 site_navigation: dict[str, dict[str, list[str]]] = {
     "index": {
-        "Start": ["why", "start", "concepts", "guide"],
+        "Start": ["why", "start", "tutorial", "concepts", "guide"],
         "How to": ["howto", "backends/index", "frameworks", "admin", "queues", "moving"],
         "Look up": ["reference/index", "errors", "troubleshooting"],
         "Trust": ["guarantees", "security", "speed", "comparison", "databases", "ecosystem"],

@@ -147,3 +147,13 @@ def test_a_missing_package_is_named_with_its_extra(module: str, said: dict[str, 
 
 def test_files_need_no_pydantic(said: dict[str, str]) -> None:
     assert said["no pydantic at all"] == ""
+
+
+@pytest.mark.parametrize("extra", ["sqladmin", "starlette-admin"])
+def test_admin_tools_bring_what_asyncio_of_sqlalchemy_needs(extra: str) -> None:
+    """They import it for synchronous sessions, too, and SQLAlchemy 2.1 no longer installs greenlet by itself."""
+    assert any(requirement.startswith("greenlet") for requirement in PROJECT["optional-dependencies"][extra])
+    module = f"filerow.ext.{extra.replace('-', '_')}"
+    code = f"import sys; sys.modules['greenlet'] = None; import {module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert f"{module} needs greenlet" in done.stderr

@@ -32,10 +32,10 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "pydantic": {"pydantic": "2.7"},
     "s3": {"botocore": "1.34"},
     "s3fs": {"fsspec": "2024.12", "s3fs": "2024.12"},
-    "sqladmin": {"sqladmin": "0.32"},
+    "sqladmin": {"greenlet": "3", "sqladmin": "0.32"},
     "sqlmodel": {"sqlmodel": "0.0.24"},
     "starlette": {"python-multipart": "0.0.18", "starlette": "0.40"},
-    "starlette-admin": {"starlette-admin": "1"},
+    "starlette-admin": {"greenlet": "3", "starlette-admin": "1"},
     "url": {"httpcore": "1.0", "httpx": "0.27"},
     "zip": {"zipstream-ng": "1.7.1"},
 }
