@@ -220,7 +220,9 @@ def test_a_restored_file_has_its_variants(gallery: Place) -> None:
 
 
 @pytest.fixture
-def urls() -> Iterator[None]:
+def urls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("FILEROW_SECRET", raising=False)
+    configure_urls()  # forgets what others have set
     yield
     configure_urls()
 
@@ -231,8 +233,7 @@ def codes(metadata: MetaData, engine: Any) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("urls")
 @HERE
-def test_doctor_says_what_variants_need(gallery: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FILEROW_SECRET", raising=False)
+def test_doctor_says_what_variants_need(gallery: Place) -> None:
     found = codes(gallery.metadata, gallery.engine)
     assert found.keys() - {"variants-unconfined"} == {"secret-missing", "variants-route"}
     assert (found["secret-missing"].level, found["secret-missing"].backend) == ("error", "docs")
