@@ -77,12 +77,12 @@ def with_filerow(workers: VariantWorkers, kind: VariantFormat, threads: ThreadPo
 
 def with_sqlalchemy_file(folder: Path) -> Maker:
     """Return what inserts rows with sqlalchemy-file's ``ThumbnailGenerator``."""
-    from libcloud.storage.drivers.local import LocalStorageDriver
+    from libcloud.storage.drivers.local import LocalStorageDriver  # type: ignore[import-untyped, import-not-found, unused-ignore]
     from sqlalchemy import Integer, create_engine
     from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
-    from sqlalchemy_file import File, ImageField
-    from sqlalchemy_file.processors import ThumbnailGenerator
-    from sqlalchemy_file.storage import StorageManager
+    from sqlalchemy_file import File, ImageField  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    from sqlalchemy_file.processors import ThumbnailGenerator  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    from sqlalchemy_file.storage import StorageManager  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     class Base(DeclarativeBase):
         pass
@@ -93,7 +93,8 @@ def with_sqlalchemy_file(folder: Path) -> Maker:
         image = mapped_column(ImageField(processors=[ThumbnailGenerator((SIDE, SIDE), "JPEG")]))
 
     (folder / "photos").mkdir(parents=True)
-    driver: Any = LocalStorageDriver(str(folder))
+    make_driver: Any = LocalStorageDriver
+    driver = make_driver(str(folder))
     StorageManager.add_storage("default", driver.get_container("photos"))
     engine = create_engine(f"sqlite:///{folder}/photos.sqlite")
     Base.metadata.create_all(engine)
@@ -107,8 +108,8 @@ def with_sqlalchemy_file(folder: Path) -> Maker:
 
 
 def _django(folder: Path) -> None:
-    import django
-    from django.conf import settings
+    import django  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    from django.conf import settings  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     if not settings.configured:
         apps = ["django.contrib.contenttypes", "easy_thumbnails", "imagekit"]
@@ -119,7 +120,7 @@ def _django(folder: Path) -> None:
             THUMBNAIL_PROGRESSIVE=1, USE_TZ=True, CACHES={"default": cache},
         )  # fmt: skip
         django.setup()
-        from django.core.management import call_command
+        from django.core.management import call_command  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
         call_command("migrate", verbosity=0)
 
@@ -128,7 +129,7 @@ def with_easy_thumbnails(folder: Path) -> Maker:
     """Return what makes thumbnails with easy-thumbnails."""
     folder.mkdir()
     _django(folder)
-    from easy_thumbnails.files import get_thumbnailer
+    from easy_thumbnails.files import get_thumbnailer  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     def make(paths: Sequence[Path]) -> None:
         for path in paths:
@@ -142,10 +143,10 @@ def with_imagekit(folder: Path) -> Maker:
     """Return what makes thumbnails with django-imagekit."""
     folder.mkdir()
     _django(folder)
-    from imagekit import ImageSpec
-    from imagekit.processors import ResizeToFit
+    from imagekit import ImageSpec  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    from imagekit.processors import ResizeToFit  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-    class Thumbnail(ImageSpec):
+    class Thumbnail(ImageSpec):  # type: ignore[misc, unused-ignore]
         processors: ClassVar = [ResizeToFit(SIDE, SIDE)]
         format = "JPEG"
         options: ClassVar = {"quality": 82}
