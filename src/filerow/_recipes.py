@@ -414,9 +414,10 @@ def checked_make(given: MakeChoice, variants: Variants) -> MakeChoice:
     Raises:
         ValueError: It is neither ``"commit"`` nor ``"first_use"``, or names a variant that the column does not have.
     """
-    if not callable(given):
-        moments_of(given, variants)
-    return dict(given) if isinstance(given, Mapping) else given
+    if callable(given):
+        return given
+    moments_of(given, variants)
+    return given if isinstance(given, str) else dict(given)
 
 
 def moments_of(given: object, variants: Variants) -> list[tuple[str, Recipe]]:

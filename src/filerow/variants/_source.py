@@ -89,10 +89,8 @@ def opened_object(backend: StorageBackend, path: str, known: int | None, most: i
         known: Its length in bytes, if that is known.
         most: Maximum number of bytes.
     """
-    if known is None:
-        known = (yield Call(backend.head, backend.head_async, (path,))).size or 0
-    _check_size(known, most)
-    size = known
+    size: int = ((yield Call(backend.head, backend.head_async, (path,))).size or 0) if known is None else known
+    _check_size(size, most)
 
     def read(start: int, end: int) -> Call:
         def part() -> bytes:
