@@ -72,6 +72,7 @@ python_use_unqualified_type_names = True
 add_module_names = False
 intersphinx_mapping: dict[str, Any] = {}  # tools.site.inventories
 
+pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = "Filerow"
 html_static_path = ["_static"]

@@ -74,8 +74,9 @@ class Drawing:
         """Return the picture with its own colours."""
         light, dark = (_RULES.format(**{name: both[which] for name, both in _COLOURS.items()}) for which in (0, 1))
         style = f"<style>{light}@media(prefers-color-scheme:dark){{{dark}}}</style>"
+        size = f'width="{WIDTH}" height="{self.height}"'
         body = "\n".join(self.parts)
-        return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}">{style}\n{body}\n</svg>\n'
+        return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" {size}>{style}\n{body}\n</svg>\n'
 
 
 def drawings() -> dict[str, Drawing]:
