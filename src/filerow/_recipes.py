@@ -353,6 +353,12 @@ def parted_variant(path: str) -> tuple[str, str] | None:
     return None if found is None or is_reserved(found[1]) else (found[1], found[2])
 
 
+def variant_filename(original: str, recipe: Recipe) -> str:
+    """Return the name to save a variant under, from the original's filename."""
+    stem, dot, _ = original.rpartition(".")
+    return f"{stem if dot else original}{recipe.extension}"
+
+
 def extension_of(content_type: str) -> str | None:
     """Return the extension of variants of a media type; ``None`` if there are none."""
     return _EXTENSIONS.get(content_type.removeprefix("image/"))

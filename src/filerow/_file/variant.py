@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from filerow._document import Facts
 from filerow._execution.steps import Steps, run, run_async
-from filerow._recipes import DECODED, Recipe, checked_recipe, variant_id, variant_path
+from filerow._recipes import DECODED, Recipe, checked_recipe, variant_filename, variant_id, variant_path
 from filerow._registry import StorageRegistry
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FileStateError, RecipeError
@@ -165,8 +165,7 @@ class Variant:
     @property
     def filename(self) -> str:
         """The original's filename, with the extension of the variant."""
-        stem, dot, _ = self._facts.filename.rpartition(".")
-        return f"{stem if dot else self._facts.filename}{self._recipe.extension}"
+        return variant_filename(self._facts.filename, self._recipe)
 
     def get_content(self) -> bytes:
         """Return its bytes, which are made and stored at first use.

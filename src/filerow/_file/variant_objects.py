@@ -14,7 +14,7 @@ from filerow._execution.batch import StepsJob, run_all, run_all_async
 from filerow._execution.steps import Call, Steps
 from filerow._log import cause_of, extras, logger, named
 from filerow._presentation import present
-from filerow._recipes import Recipe, Variants, computed_paths, variant_id, variant_path, variants_of
+from filerow._recipes import Recipe, Variants, computed_paths, variant_filename, variant_id, variant_path, variants_of
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
@@ -128,8 +128,7 @@ def _copy_variant(
         yield Call(backend.copy, backend.copy_async, (there, here), {"create_only": False})
         return
     content: bytes = yield Call(origin.read, origin.read_async, (there,))
-    stem, dot, _ = filename.rpartition(".")
-    shown = present(recipe.content_type, f"{stem if dot else filename}{recipe.extension}")
+    shown = present(recipe.content_type, variant_filename(filename, recipe))
     yield Call(backend.put, backend.put_async, (here, content, PutOptions(*shown, create_only=False)))
 
 

@@ -19,7 +19,7 @@ from filerow._execution.steps import Call, Steps
 from filerow._file.variant import VariantURL
 from filerow._log import extras, logger
 from filerow._presentation import present
-from filerow._recipes import Recipe, failed_path, recipe_text, variant_id, variant_path
+from filerow._recipes import Recipe, failed_path, recipe_text, variant_filename, variant_id, variant_path
 from filerow._variant_plan import KILLED
 from filerow.backends._sign_request import whole_seconds
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
@@ -69,8 +69,7 @@ class Wanted(NamedTuple):
     @classmethod
     def of(cls, original: Facts, recipe: Recipe) -> Wanted:
         """Return a variant of an original."""
-        stem, dot, _ = original.filename.rpartition(".")
-        filename = f"{stem if dot else original.filename}{recipe.extension}"
+        filename = variant_filename(original.filename, recipe)
         return cls(original, recipe, variant_path(original, recipe), filename)
 
 
