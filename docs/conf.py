@@ -44,8 +44,11 @@ site_navigation: dict[str, dict[str, list[str]]] = {
             "renames", "outbox", "maintenance", "cli", "recovery", "production", "cost", "scale", "faults", "observability",
         ],
     },
-    "backends/index": {"": ["directory", "memory", "s3", "gcs", "azure", "compatible", "fsspec"]},
-    "frameworks": {"": [f"frameworks/{name}" for name in ("fastapi", "litestar", "starlette", "flask")]},
+    "backends/index": {"": ["directory", "memory", "s3", "gcs", "azure", "compatible", "fsspec", "../shown/minio"]},
+    "frameworks": {"": [
+            *(f"frameworks/{name}" for name in ("fastapi", "litestar", "starlette", "flask")),
+            *(f"shown/{name}" for name in ("fastapi-documents", "litestar-guide", "flask-documents")),
+        ]},
     "admin": {"": [f"admin/{name}" for name in ("sqladmin", "starlette-admin", "flask-admin")]},
     "queues": {"": [f"queues/{name}" for name in ("celery", "dramatiq", "taskiq", "rq")]},
     "moving": {
@@ -56,6 +59,8 @@ site_navigation: dict[str, dict[str, list[str]]] = {
     },
     "reference/index": {"": ["commands", "../conformance", *(f"{module}" for module in MODULES)]},
     "errors": {"": ["problems"]},
+    "comparison": {"": ["shown/compare"]},
+    "contributing": {"": ["shown/tests", "shown/sqlalchemy-suite"]},
     "security": {"": ["reporting"]},
 }  # fmt: skip
 

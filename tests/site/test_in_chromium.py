@@ -19,7 +19,7 @@ VERSION = "4.14.1"
 KINDS = (
     "index", "start", "guide", "security", "speed", "search", "genindex", "reference/index", "reference/commands",
     "reference/filerow", "reference/filerow.maintenance", "concepts", "errors",
-    "problems", "frameworks/fastapi", "_files/docker/minio/README.md",
+    "problems", "frameworks/fastapi", "_files/docker/minio/try_it.py",
 )  # fmt: skip
 """A page of each kind; axe takes more than a second for each."""
 NARROW, WIDE = 400, 1280
