@@ -83,6 +83,7 @@ html_title = "Filerow"
 html_static_path = ["_static"]
 html_css_files = ["filerow.css"]
 templates_path = ["_templates"]
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {

@@ -89,7 +89,8 @@ def _directive(home: str, value: Any) -> list[str]:
     if not inspect.isclass(value):
         module, _, name = home.rpartition(".")
         return [f".. py:data:: {name}", "", *(f"   {line}" for line in value_docs(module, name)), ""]
-    lines = [f".. auto{'exception' if issubclass(value, BaseException) else 'class'}:: {home}", "   :show-inheritance:", ""]
+    inherits = ["   :show-inheritance:"] if any(_is_shown_base(base) for base in value.__bases__) else []
+    lines = [f".. auto{'exception' if issubclass(value, BaseException) else 'class'}:: {home}", *inherits, ""]
     for name, member in public_members(value).items():
         lines += [f"   .. auto{_kind(member)}:: {home}.{name}", ""]
     return lines
@@ -142,11 +143,12 @@ def _explained(owner: type, name: str, member: object) -> bool:
 
 def public_bases(_app: Sphinx, _name: str, _value: object, _options: object, bases: list[Any]) -> None:
     """Show only bases that users know."""
-    bases[:] = [
-        base
-        for base in bases
-        if not inspect.isclass(base) or not base.__module__.startswith("filerow") or identity(base) in homes()
-    ]
+    bases[:] = [base for base in bases if _is_shown_base(base)]
+
+
+def _is_shown_base(base: object) -> bool:
+    ours = inspect.isclass(base) and base.__module__.startswith("filerow")
+    return base is not object and (not ours or identity(base) in homes())
 
 
 def docstring(app: Sphinx, what: Any, name: str, value: object, options: Any, lines: list[str]) -> None:

@@ -24,7 +24,6 @@ REPAIRED = {
     ">Variables<": ">Attributes<",
 }
 SIGNATURE = re.compile(r'<dt class="sig.*?</dt>', re.DOTALL)
-LIST_TAG = re.compile(r"<(/?)(?:dl|dd)>")  # a list without terms is not a list
 OUTSIDE_OF_SITE = re.compile(r"[a-z][a-z+.-]*:|#", re.IGNORECASE)
 
 
@@ -45,10 +44,16 @@ def context(_app: Sphinx, pagename: str, _template: str, context: dict[str, Any]
     )
     for old, new in REPAIRED.items():
         body = body.replace(old, new)
-    body = SIGNATURE.sub(lambda found: LIST_TAG.sub(r"<\1span>", found[0]), body)
+    body = SIGNATURE.sub(_without_list, body)
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
     context["body"] = f'<div class="landing">{body}</div>' if pagename == "index" else body
+
+
+def _without_list(signature: re.Match[str]) -> str:
+    """Return a signature whose parameters are lines: a list without terms is not a list."""
+    text = signature[0].replace("<dl>", '<span class="sig-lines">').replace("<dd>", '<span class="sig-line">')
+    return text.replace("</dl>", "</span>").replace("</dd>", "</span>")
 
 
 @functools.cache
