@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import configparser
 import gc
 import inspect
+import json
 import os
 import re
+import tomllib
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -203,6 +206,22 @@ def test_yaml_documents_parse() -> None:
     assert files
     for file in files:
         assert yaml.safe_load(file.read_text()), file
+
+
+@pytest.mark.parametrize("document", CODE, ids=named)
+def test_its_settings_can_be_parsed(document: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="not covered: PyYAML is not installed; to install it: pip install pyyaml")
+
+    def ini(text: str) -> None:
+        parser = configparser.ConfigParser(strict=False, interpolation=None)
+        parser.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's names have capitals
+        parser.read_string(text)
+
+    parsers = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load, "ini": ini}
+    for fence in FENCE.finditer(document.read_text()):
+        language, *options = fence[3].split() or [""]
+        if language in parsers and "no-run" not in options:
+            parsers[language](inspect.cleandoc("\n" + fence[4]))
 
 
 def test_map_of_the_tests_names_what_exists() -> None:
