@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -364,6 +365,26 @@ def test_cancelled_maker_leaves_the_work_to_another(store: FaultyBackend) -> Non
     with store.inject(Fault("read", delay=0.2)):
         assert seen(asyncio.run(both())).size == (20, 20)
     assert paths(store) == {variant.path}
+
+
+def test_cancelled_reader_of_what_fails_leaves_no_log(store: FaultyBackend, caplog: pytest.LogCaptureFixture) -> None:
+    """A browser that goes away is nothing to report, nor is it reported by asyncio."""
+    variant = stored(BROKEN).variant(THUMB)
+
+    async def both() -> None:
+        first = asyncio.ensure_future(variant.get_content_async())
+        await asyncio.sleep(0.05)
+        second = asyncio.ensure_future(variant.get_content_async())
+        await asyncio.sleep(0.05)
+        second.cancel()
+        with pytest.raises(UndecodableError):
+            await first
+        await asyncio.wait([second])
+
+    with store.inject(Fault("read", delay=0.2)):
+        asyncio.run(both())
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_loser_serves_what_the_winner_stored(store: FaultyBackend, read: Read) -> None:

@@ -229,9 +229,17 @@ def _end(key: tuple[Any, ...], promise: _Promise) -> None:
 
 def _waiting_for(promise: _Promise) -> Call:
     async def wait() -> Any:
-        return await asyncio.shield(asyncio.wrap_future(promise))
+        awaited = asyncio.wrap_future(promise)
+        awaited.add_done_callback(_seen)
+        return await asyncio.shield(awaited)  # the promise is not cancelled with whoever waits
 
     return Call(promise.result, wait)
+
+
+def _seen(awaited: asyncio.Future[Any]) -> None:
+    """Keep asyncio from reporting an error that nobody waits for any more."""
+    if not awaited.cancelled():
+        awaited.exception()
 
 
 def _after_fork() -> None:
