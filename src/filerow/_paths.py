@@ -16,6 +16,9 @@ from urllib.parse import quote
 STAGING = "staged"
 """The folder of files that were saved on their own, before any row owned them."""
 
+COPIES = "copies"
+"""The folder, in that one, of copies that no row owns yet."""
+
 PROBES = "probes"
 """The folder, in that one, of objects by which a store is tried. A process that is killed leaves its probe to a sweep."""
 

@@ -381,9 +381,9 @@ def computed_paths(path: str, variants: Variants) -> list[str]:
     """
     if not is_generated(path):
         return []
-    found = [f"{variants_of(path)}{variant_id(Facts(path=path), recipe)}" for _, recipe in variants]
-    ends = [recipe.extension for _, recipe in variants]
-    return [name + end for name, extension in zip(found, ends, strict=True) for end in (extension, FAILED)]
+    folder, facts = variants_of(path), Facts(path=path)
+    names = {f"{folder}{variant_id(facts, recipe)}": recipe.extension for _, recipe in variants}
+    return [name + end for name, extension in names.items() for end in (extension, FAILED)]
 
 
 Variants: TypeAlias = tuple[tuple[str, Recipe], ...]

@@ -319,6 +319,36 @@ def test_a_moved_file_loses_the_variants_of_both_columns(docs: StorageBackend, e
     assert left(docs) == []
 
 
+@pytest.mark.parametrize("column", ["wide", "plain"])
+def test_a_file_moved_earlier_loses_the_variants_of_both(docs: StorageBackend, engine: Engine, column: str) -> None:
+    """Its path says where it comes from; nothing else does in a later session."""
+    with Session(engine) as session:
+        row = looked_at(session, file=picture())
+        setattr(row, column, row.file)
+        row.file = None
+        session.commit()
+        assert len(left(docs)) == 2
+    with Session(engine) as session:
+        session.delete(session.scalars(select(Photo)).one())
+        session.commit()
+    assert left(docs) == []
+
+
+@pytest.mark.parametrize("column", ["wide", "plain"])
+def test_a_copy_in_another_column_loses_what_it_lists(docs: StorageBackend, engine: Engine, column: str) -> None:
+    with Session(engine) as session:
+        row = with_listed_thumb(session)
+        assert row.file is not None
+        session.add(Photo(**{column: row.file.copy()}))
+        session.commit()
+        assert len(left(docs)) == 4
+    with Session(engine) as session:
+        for one in session.scalars(select(Photo)):
+            session.delete(one)
+        session.commit()
+    assert left(docs) == []
+
+
 def test_a_column_without_a_lifecycle_keeps_its_variants(docs: StorageBackend, engine: Engine) -> None:
     with Session(engine) as session:
         row = looked_at(session, kept=picture())

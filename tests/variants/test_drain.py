@@ -130,6 +130,21 @@ def test_columns_without_variants_are_not_listed(docs: Watched, engine: Engine) 
     assert len(docs.deleted) == 1
 
 
+def test_a_file_that_was_moved_may_have_variants(docs: Watched, engine: Engine) -> None:
+    add(engine)
+    with Session(engine) as session:
+        row = session.scalars(select(Photo)).one()
+        assert row.file is not None
+        copy = row.file.copy()
+        copy.variant(Thumbnail(8, 8)).get_content()
+        row.plain, row.file = row.file, None
+        session.add(Photo(plain=copy))
+        session.commit()
+    remove(engine)
+    assert OUTBOX.drain(engine).deleted == 2
+    assert left(docs) == []
+
+
 def test_an_unknown_column_may_have_variants(docs: Watched, engine: Engine) -> None:
     add(engine)
     remove(engine)

@@ -30,7 +30,7 @@ from filerow._execution.threads import in_thread
 from filerow._file.variant import EXPIRY, Variant, signed_set, variant_of
 from filerow._file.view import json_schema_for
 from filerow._media_types import canonical, claimed_type
-from filerow._paths import RECORD, RESERVED, STAGING, clean_filename, generate_path, is_generated, is_reserved, uuid7_hex
+from filerow._paths import COPIES, RECORD, RESERVED, STAGING, clean_filename, generate_path, is_generated, is_reserved, uuid7_hex
 from filerow._recipes import DECODED, Recipe, Variants
 from filerow._registry import StorageRegistry, in_force, key_of, others, process_registry, storages
 from filerow.backends._paths import check_path
@@ -1103,7 +1103,7 @@ class FileObject:
 
         backend = self._stored_in()
         facts = self._facts
-        path = generate_path(STAGING, "copies", facts.filename)
+        path = generate_path(STAGING, COPIES, facts.filename)
         return Copy(facts, backend, backend, path, variants=self._shown.variants)
 
     # -- pydantic ------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from filerow._file.list import FileObjectList, read_list
 from filerow._file.object import FileObject, FileState, Shown, Snapshot, content_in, facts_of, loaded, not_a_file, restore
-from filerow._paths import Chooser, checked_path, checked_shards
+from filerow._paths import COPIES, STAGING, Chooser, checked_path, checked_shards, folders_of
 from filerow._recipes import MakeChoice, Recipe, Variants, checked_make, checked_variants, moments_of
 from filerow._registry import key_of
 from filerow._validation.patterns import checked_types
@@ -66,6 +66,31 @@ def on_first_use(call: Callable[[], None]) -> Callable[[], None]:
 
 _declaring: dict[str, WeakSet[StoredObject]] = {}
 """The types with variants, by their columns' names; of several MetaData there may be several."""
+
+
+_folders: dict[str, WeakSet[StoredObject]] = {}
+"""The same, by the folders of the paths that are generated for their columns."""
+
+
+def variants_of_file(path: str, table: str, column: str, declared: Variants) -> Variants:
+    """Return what there may be of a file of a column, as far as its path says.
+
+    A file that has moved keeps its path, so one that is not in its column's folder may have variants
+    of any other column.
+
+    Args:
+        path: The file's.
+        table: The table of the column that it is in.
+        column: The column.
+        declared: What that column declares.
+    """
+    if not _folders or path.startswith(f"{folders_of(table, column)[0]}/"):
+        return declared
+    folder = "/".join(path.split("/", 2)[:2])
+    if not declared and folder != f"{STAGING}/{COPIES}" and not _folders.get(folder):
+        return declared
+    others = (variants for kinds in _folders.values() for kind in kinds for variants in kind.variants)
+    return tuple(dict.fromkeys((*declared, *others)))
 
 
 def recipes_called(name: str) -> list[Recipe]:
@@ -214,8 +239,8 @@ class StoredObject(TypeDecorator[Any]):
 
     # -- checks --------------------------------------------------------------------------------------------------------
 
-    def _named(self, field: str, column: str) -> None:
-        """Set the attribute's name for messages, and the column's for URLs.
+    def _named(self, field: str, column: str, folder: str) -> None:
+        """Set the names for messages and URLs, and the folder of its paths.
 
         A type shared by several has none.
         """
@@ -224,6 +249,7 @@ class StoredObject(TypeDecorator[Any]):
             self._column = column if self._column in {None, column} else ""
             self._shown = self._shown._replace(column=self._column)
             _declaring.setdefault(column, WeakSet()).add(self)
+            _folders.setdefault(folder, WeakSet()).add(self)
 
     def check(self, value: object, *, field: str = "") -> FileObject:
         """Check content against all rules of this column without storing it.

@@ -77,6 +77,7 @@ from filerow._orm.unsupported import refuse_autocommit, refuse_tables
 from filerow._orm.verify import verify
 from filerow._orm.visibility import check_as_written
 from filerow._orm.watch import End, unwatch, watch_of
+from filerow._paths import folders_of
 from filerow._registry import expect
 from filerow.hooks import subscriptions
 
@@ -226,7 +227,7 @@ def _listen_to_fields(mapper: Mapper[Any]) -> None:
         event.listen(class_, "before_insert", _catch_up, raw=True)
         event.listen(class_, "before_update", _catch_up, raw=True)
     for field in (one for one in fields if one.column not in known):
-        field.type._named(field.key, field.name)
+        field.type._named(field.key, field.name, folders_of(field.table, field.column.name)[0])
         if mapper.get_property(field.key).parent is mapper:  # an inherited attribute has its parent class's listeners
             attribute = getattr(class_, field.key)
             if field.type.multiple:

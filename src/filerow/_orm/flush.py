@@ -37,6 +37,7 @@ from filerow._file.object import (
 )
 from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all, wrong_column
 from filerow._orm.at_commit import RowOf, StoredSource, make_variants
+from filerow._orm.column import variants_of_file
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, SlotChange
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Adopt, Plan, Ref, Store, pending, plan, ref_of
@@ -256,7 +257,8 @@ class Work:
         self._declare(ref, slot)
 
     def _declare(self, ref: Ref, slot: Slot) -> None:
-        variants = slot.field.type.variants
+        field = slot.field
+        variants = variants_of_file(ref.path, field.table, field.column.name, field.type.variants)
         if variants:
             self.frame.declare(ref, variants)
 

@@ -16,6 +16,7 @@ from filerow._execution.batch import StepsJob, run_all
 from filerow._execution.steps import Call, Steps
 from filerow._file.variant_objects import ListVariants
 from filerow._orm.column import StoredObject
+from filerow._paths import COPIES, STAGING, folders_of
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import StorageError
@@ -127,7 +128,12 @@ def _note_interruption(outcome: Erased, error: BaseException | None) -> None:
 def _erase_variants(outcome: Erased, metadata: MetaData) -> None:
     """Delete the variants of what is gone; what keeps some is not settled."""
     declare = cache(lambda table, column: _may_declare(metadata, table, column))
-    varied = {(one.backend, one.path) for one in outcome.gone if declare(one.table_name, one.column_name)}
+    homes = _homes(metadata)
+
+    def may_have_some(one: Tombstone) -> bool:
+        return declare(one.table_name, one.column_name) or one.path.startswith(homes)
+
+    varied = {(one.backend, one.path) for one in outcome.gone if may_have_some(one)}
     if not varied:
         return
     if outcome.interruption is not None:
@@ -180,3 +186,14 @@ def _may_declare(metadata: MetaData, table: str | None, column: str | None) -> b
     tables: list[Table] = [known] if known is not None else [one for one in metadata.tables.values() if one.name == name]
     types = [one.columns[column].type for one in tables if column is not None and column in one.columns]
     return not types or any(not isinstance(kind, StoredObject) or bool(kind.variants) for kind in types)
+
+
+def _homes(metadata: MetaData) -> tuple[str, ...]:
+    """Return folders whose files may have variants, whichever column they are in.
+
+    These are those of columns that declare some, and of copies: a file that moves keeps its path.
+    """
+    columns = [column for table in metadata.tables.values() for column in table.columns]
+    varied = [one for one in columns if isinstance(one.type, StoredObject) and one.type.variants]
+    folders = [folders_of(one.table.name, one.name)[0] for one in varied]
+    return tuple(f"{folder}/" for folder in (folders_of(STAGING, COPIES)[0], *folders)) if folders else ()
