@@ -366,6 +366,14 @@ def test_delete_takes_every_variant(docs: StorageBackend, engine: Engine) -> Non
     assert left(docs) == []
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+def test_delete_of_a_file_without_a_column_takes_them(docs: StorageBackend, *, awaited: bool) -> None:
+    file = FileObject(filename="cat.png", content=PICTURE, backend="docs").save()
+    file.variant(Thumbnail(4, 4)).get_content()
+    asyncio.run(file.delete_async()) if awaited else file.delete()
+    assert left(docs) == []
+
+
 def test_async_delete_takes_every_variant(docs: StorageBackend, engine: Engine) -> None:
     with Session(engine) as session:
         row = looked_at(session, file=picture())

@@ -27,7 +27,7 @@ from filerow._content import (
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, public_view, to_document
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
-from filerow._file.variant import EXPIRY, Variant, signed_set, variant_of
+from filerow._file.variant import EXPIRY, Variant, makes_variants, signed_set, variant_of
 from filerow._file.view import json_schema_for
 from filerow._media_types import canonical, claimed_type
 from filerow._paths import COPIES, RECORD, RESERVED, STAGING, clean_filename, generate_path, is_generated, is_reserved, uuid7_hex
@@ -1055,7 +1055,7 @@ class FileObject:
     def _delete_steps(self, *, force: bool) -> Steps[None]:
         backend, path = self._stored_in(), self._deletable(force=force)
         variants = self._shown.variants
-        varied = variants or self._facts.variants
+        varied = variants or self._facts.variants or makes_variants()
         _raise_first((yield Call(backend.delete, backend.delete_async, (path,))))
         self._deleted()
         if varied:

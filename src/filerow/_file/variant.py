@@ -74,6 +74,11 @@ def variant_maker() -> VariantMaker:
     return _makers[0]
 
 
+def makes_variants() -> bool:
+    """Return True if this process can make some, of any file and recipe."""
+    return bool(_makers)
+
+
 EXPIRY = 3600
 """Seconds for which the URL of a variant works, and of the window in which all of them are the same."""
 
