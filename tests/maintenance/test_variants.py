@@ -207,7 +207,7 @@ def test_without_workers_nothing_is_made_and_the_error_says_so(gallery: Place) -
         ({"column": "user.photo", "names": ["thumb"], "prune": True}, "prune (--prune) looks at all"),
         ({"column": "user.photo", "batch": 0}, "must be 1 or more"),
         ({"column": "user.photo", "older_than": timedelta(-1)}, "older_than 0 or more"),
-        ({"column": "user.foto"}, "user.foto"),
+        ({"column": "user.image"}, "user.image"),
     ],
 )
 def test_options_of_variants_are_checked_at_once(gallery: Place, options: Mapping[str, Any], says: str) -> None:
