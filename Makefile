@@ -17,7 +17,7 @@ TYPED := $(wildcard tests/typing demo benchmarks tools)
 # Tests start many processes; an environment that forbids compiled code would make each of them compile all packages again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv test thorough coverage mutation chaos suite soak demo lint types docs site dist extras guide bench format clean
+.PHONY: help venv test thorough coverage mutation chaos suite soak demo lint types docs site dist extras guide documents flask bench format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -71,8 +71,14 @@ docs: $(DEV) ## Run the code in README and docs, and check every link and anchor
 site: $(SITE) ## Build the site into build/site, offline; a warning is an error
 	$(BIN)/python -m tools.site $(ARGS)
 
-guide: $(DEV) ## Start the Litestar guide application of examples/
+guide: $(DEV) ## Start the guide application of examples/ (Litestar), with a page at its address
 	cd examples && ../$(BIN)/python -m litestar_guide
+
+documents: $(DEV) ## Start the documents application of examples/ (FastAPI), with a page at its address
+	cd examples && ../$(BIN)/uvicorn --factory fastapi_documents.app:create_app
+
+flask: $(DEV) ## Start the same application with Flask
+	cd examples && ../$(BIN)/flask --app flask_documents.app run
 
 dist: $(DEV) ## Build the sdist and the wheel, and check both (ARGS="--keep dist" leaves them there)
 	$(BIN)/python -m tools.distribution $(ARGS)

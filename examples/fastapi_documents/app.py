@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi import Depends, FastAPI, Form, HTTPException, Query
+from fastapi_offline import FastAPIOffline
 from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
 from filerow.ext.fastapi import Uploaded, install, routes
@@ -15,31 +15,17 @@ from filerow.variants import configure_urls
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
+from fastapi_documents.database import find, get_session
 from fastapi_documents.models import Base, Document, DocumentOut, Page
-from fastapi_documents.page import page_of
+from fastapi_documents.pages import pages
 
 DATA = Path(__file__).parent / "data"
-
-
-async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    """Give a handler its session. What the handler has not committed is rolled back, files included."""
-    async with request.app.state.sessions() as session:
-        yield session
-
 
 Session = Annotated[AsyncSession, Depends(get_session)]
 Name = Annotated[str, Form(min_length=1, max_length=200)]
 NewName = Annotated[str | None, Form(min_length=1, max_length=200)]
 Upload = Annotated[FileObject, Uploaded(Document.file)]
 NewUpload = Annotated[FileObject | None, Uploaded(Document.file, optional=True)]
-
-
-async def find(session: AsyncSession, document_id: int) -> Document:
-    """Return a document, or answer 404."""
-    document = await session.get(Document, document_id)
-    if document is None:
-        raise HTTPException(404, "no such document")
-    return document
 
 
 async def create_document(session: Session, name: Name, file: Upload) -> DocumentOut:
@@ -83,11 +69,6 @@ async def delete_document(session: Session, document_id: int) -> None:
     await session.commit()
 
 
-async def show_page(session: Session) -> HTMLResponse:
-    """Show the latest documents to people."""
-    return HTMLResponse(await page_of(session))
-
-
 def register_storage(files: Path | None) -> None:
     """Register the backend that ``Document.file`` names: a directory, or the store that ``STORAGE_URL`` names."""
     # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
@@ -118,9 +99,9 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fa
         yield
         await engine.dispose()
 
-    app = FastAPI(title="Documents", lifespan=lifespan)
+    app: FastAPI = FastAPIOffline(title="Documents", lifespan=lifespan, redoc_url=None)  # /docs asks no CDN
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
-    app.get("/", include_in_schema=False)(show_page)
+    app.include_router(pages)
     app.post("/documents", status_code=201)(create_document)
     app.get("/documents")(list_documents)
     app.get("/documents/{document_id}")(get_document)

@@ -7,17 +7,19 @@ from typing import Any
 
 from filerow import storages
 from filerow.backends.local import LocalBackend
+from filerow.ext import html
 from filerow.ext.flask import Uploaded, install, routes
+from filerow.variants import configure_urls
 from flask import Flask, abort, request
 from sqlalchemy import create_engine, func, select
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import sessionmaker
 
+from flask_documents.database import Sessions, find
 from flask_documents.models import Base, Document
+from flask_documents.pages import add_pages
 
 DATA = Path(__file__).parent / "data"
 MAX_BODY = 26 * 1024 * 1024
-
-Sessions = sessionmaker[Session]
 
 
 def view(document: Document) -> dict[str, Any]:
@@ -44,11 +46,6 @@ def number(name: str, default: int, most: int) -> int:
     if not value.isascii() or not value.isdecimal() or int(value) > most:
         abort(400, f"{name} is a number from 0 to {most}")
     return int(value)
-
-
-def find(session: Session, document_id: int) -> Document:
-    """Return a document, or answer 404."""
-    return session.get(Document, document_id) or abort(404, "no such document")
 
 
 def add_routes(app: Flask, sessions: Sessions) -> None:
@@ -107,11 +104,12 @@ def add_routes(app: Flask, sessions: Sessions) -> None:
 
 def register_storage(files: Path | None) -> None:
     """Register the backend that ``Document.file`` names: a directory, or the store that ``STORAGE_URL`` names."""
+    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
+    configure_urls(url="/files", development=True)
     url = os.environ.get("STORAGE_URL") if files is None else None
     if url:  # s3://bucket/prefix; AWS_ENDPOINT_URL and its like say the rest
         storages.register_backend(url, key="documents", public_endpoint=os.environ.get("STORAGE_PUBLIC_ENDPOINT"))
         return
-    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
     storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))
 
 
@@ -132,5 +130,8 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fl
     app.extensions["engine"] = engine
     app.register_blueprint(routes("/files"))
     install(app)
-    add_routes(app, sessionmaker(engine, expire_on_commit=False))
+    html.install(app.jinja_env)
+    sessions = sessionmaker(engine, expire_on_commit=False)
+    add_pages(app, sessions)
+    add_routes(app, sessions)
     return app

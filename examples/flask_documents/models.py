@@ -1,8 +1,13 @@
 """The table."""
 
 from filerow import FileObject, StoredObject
+from filerow.variants import Resize
 from sqlalchemy import String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+CONTENT_TYPES = ["image/*", "application/pdf", "text/plain"]
+VARIANTS = {"w320": Resize(width=320), "w640": Resize(width=640), "w1280": Resize(width=1280)}
+"""Made of images when somebody first looks at them."""
 
 
 class Base(DeclarativeBase):
@@ -16,4 +21,6 @@ class Document(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
-    file: Mapped[FileObject] = mapped_column(StoredObject("documents", max_size="25 MiB"))
+    file: Mapped[FileObject] = mapped_column(
+        StoredObject("documents", max_size="25 MiB", content_types=CONTENT_TYPES, variants=VARIANTS)
+    )

@@ -10,16 +10,16 @@ from filerow.backends.local import LocalBackend
 from filerow.ext.litestar import install, routes
 from filerow.variants import configure_urls
 from litestar import Litestar
-from litestar.openapi import OpenAPIConfig
 
 from litestar_guide.cli import GuideCommands
 from litestar_guide.controllers.accounts import AccountController
 from litestar_guide.controllers.authors import AuthorController
 from litestar_guide.controllers.books import BookController
 from litestar_guide.controllers.documents import DocumentController
-from litestar_guide.controllers.page import show_page
+from litestar_guide.controllers.pages import PageController
 from litestar_guide.controllers.repositories import AuthorRepositoryController, BookRepositoryController
 from litestar_guide.database import alchemy_for
+from litestar_guide.openapi import openapi_of, scripts_of_openapi
 from litestar_guide.sessions import sessions_in
 from litestar_guide.settings import DATA, FILES_URL, Settings
 
@@ -30,6 +30,7 @@ CONTROLLERS = [
     AuthorRepositoryController,
     BookRepositoryController,
     DocumentController,
+    PageController,
 ]
 
 
@@ -45,10 +46,10 @@ def create_app(settings: Settings | None = None) -> Litestar:
     alchemy = alchemy_for(settings)
     register_storage(settings)
     return Litestar(
-        [show_page, *CONTROLLERS, routes(FILES_URL)],
+        [*CONTROLLERS, routes(FILES_URL), scripts_of_openapi()],
         plugins=[SQLAlchemyPlugin(alchemy), install(), GuideCommands()],
         middleware=[sessions_in(alchemy, secure=settings.secure_cookies)],
-        openapi_config=OpenAPIConfig("Guide", "1"),
+        openapi_config=openapi_of("Guide", "1"),
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 MAX_SIZE = 25 * 1024 * 1024
+CONTENT_TYPES = ["image/*", "application/pdf", "text/plain"]
 VARIANTS = {"w320": Resize(width=320), "w640": Resize(width=640), "w1280": Resize(width=1280)}
 """Made of images when somebody first looks at them."""
 
@@ -41,7 +42,9 @@ class Document(UUIDv7AuditBase):
     __tablename__ = "document"
 
     name: Mapped[str] = mapped_column(String(200))
-    file: Mapped[FileObject] = mapped_column(StoredObject("documents", max_size=MAX_SIZE, variants=VARIANTS))
+    file: Mapped[FileObject] = mapped_column(
+        StoredObject("documents", max_size=MAX_SIZE, content_types=CONTENT_TYPES, variants=VARIANTS)
+    )
 
 
 class User(UUIDv7AuditBase):

@@ -106,6 +106,18 @@ class DocumentPatch(Schema):
     file: FileObject | None = None
 
 
+class FileForm(BaseModel):
+    """The page's form of another file; the page says what is missing."""
+
+    file: FileObject | None = None
+
+
+class DocumentForm(FileForm):
+    """The page's form of a new document."""
+
+    name: str = ""
+
+
 class Credentials(BaseModel):
     """What a login takes."""
 

@@ -15,14 +15,16 @@ from litestar_guide.models import User
 USER_ID = "user_id"
 
 
-async def requires_login(connection: ASGIConnection[Any, User, Any, State], _: BaseRouteHandler) -> None:
-    """Let only those pass who are logged in: a guard.
-
-    A guard has no dependencies. ``provide_session`` returns the session that the handler's ``db_session`` will be too.
-    """
+async def user_of(connection: ASGIConnection[Any, User, Any, State]) -> User | None:
+    """Return who is logged in, in the session that the handler's ``db_session`` will be too."""
     session = alchemy_of(connection.app).provide_session(connection.app.state, connection.scope)
     user_id = connection.session.get(USER_ID)
-    user = await session.get(User, UUID(user_id)) if user_id else None
+    return await session.get(User, UUID(user_id)) if user_id else None
+
+
+async def requires_login(connection: ASGIConnection[Any, User, Any, State], _: BaseRouteHandler) -> None:
+    """Let only those pass who are logged in: a guard, which has no dependencies."""
+    user = await user_of(connection)
     if user is None:
         raise NotAuthorizedException("log in first: POST /login")
     connection.scope["user"] = user

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from filerow import storages
+from filerow.variants import configure_urls
 from tests.examples import EXAMPLES, skip_without_guide
 
 if TYPE_CHECKING:
@@ -32,6 +33,21 @@ def own_registry(request: pytest.FixtureRequest) -> Iterator[None]:
     storages.clear_backends()
     yield
     storages.clear_backends()
+
+
+@pytest.fixture(params=["fastapi", "flask", "litestar"])
+def empty_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of each example, in turn, with no documents."""
+    from tests.examples import sites
+
+    if request.param == "litestar":
+        skip_without_guide()
+        started = sites.litestar(tmp_path, request.getfixturevalue("migrated_sqlite"))
+    else:
+        started = {"fastapi": sites.fastapi, "flask": sites.flask}[request.param](tmp_path)
+    with started as url:
+        yield url
+    configure_urls()
 
 
 @pytest.fixture(scope="session")

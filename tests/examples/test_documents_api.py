@@ -189,7 +189,7 @@ def test_a_client_cannot_claim_a_file_by_sending_its_document(application: Appli
 
 
 def test_a_hostile_filename_is_only_shown(application: Application) -> None:
-    created = application.create(filename="../../../etc/pass\u202ewd.html", content=b"<script>alert(1)</script>")
+    created = application.create(filename="../../../etc/pass\u202ewd.txt", content=b"<script>alert(1)</script>")
 
     assert "/" not in created["file"]["filename"]
     assert "\u202e" not in created["file"]["filename"]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +13,7 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw
 
-from filerow import storages
-from filerow.variants import configure_urls
-from tests.examples import skip_without_guide
-from tests.ext.running import serving_asgi
+from tests.examples.sites import signed_in
 
 if TYPE_CHECKING:
     from tests.servers.chromium import Chromium, Page
@@ -42,80 +36,17 @@ def portrait(width: int = 3000, height: int = 2000) -> bytes:
     return target.getvalue()
 
 
-@contextmanager
-def living(lifespan: AbstractAsyncContextManager[Any]) -> Iterator[None]:
-    """Enter and leave a lifespan in one task, as frameworks want it."""
-    entered, leaving = asyncio.Event(), asyncio.Event()
-
-    async def live() -> None:
-        async with lifespan:
-            entered.set()
-            await leaving.wait()
-
-    async def begin() -> asyncio.Task[None]:
-        task = asyncio.ensure_future(live())
-        await entered.wait()
-        return task
-
-    async def end(task: asyncio.Task[None]) -> None:
-        leaving.set()
-        await task
-
-    with asyncio.Runner() as runner:
-        task = runner.run(begin())
-        yield
-        runner.run(end(task))
-
-
-@contextmanager
-def _fastapi(folder: Path) -> Iterator[str]:
-    from fastapi_documents.app import create_app
-
-    app = create_app(f"sqlite+aiosqlite:///{folder / 'documents.sqlite'}", folder / "files")
-    with living(app.router.lifespan_context(app)), serving_asgi(app) as url:
-        yield url
-
-
-@contextmanager
-def _litestar(folder: Path, template: Path) -> Iterator[str]:
-    from litestar_guide.app import create_app
-    from litestar_guide.database import alchemy_of
-    from litestar_guide.settings import Settings
-
-    database = folder / "guide.sqlite"
-    database.write_bytes(template.read_bytes())
-    app = create_app(Settings(f"sqlite+aiosqlite:///{database}", (folder / "files").as_uri()))
-
-    async def close() -> None:  # Advanced Alchemy does that for the first application of a process only
-        await alchemy_of(app).get_engine().dispose()
-
-    app.on_shutdown.append(close)
-    with living(app.lifespan()), serving_asgi(app) as url:
-        yield url
-
-
-@pytest.fixture(params=["fastapi", "litestar"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def site(empty_site: str) -> str:
     """The address of an example, with a photo, a text and a small picture."""
-    if request.param == "litestar":
-        skip_without_guide()
-        started = _litestar(tmp_path, request.getfixturevalue("migrated_sqlite"))
-    else:
-        started = _fastapi(tmp_path)
-    with started as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-        if request.param == "litestar":
-            from tests.examples.guide import log_in_with
-
-            assert log_in_with(client).status_code == 200
-        small = io.BytesIO()
-        Image.new("RGB", (100, 60), "orange").save(small, "PNG")
-        uploads = {"Beach": ("beach.jpg", portrait()), "<b>Notes": ("a.txt", b"text"), "Small": ("a.png", small.getvalue())}
+    small = io.BytesIO()
+    Image.new("RGB", (100, 60), "orange").save(small, "PNG")
+    uploads = {"Beach": ("beach.jpg", portrait()), "<b>Notes": ("a.txt", b"text"), "Small": ("a.png", small.getvalue())}
+    with signed_in(empty_site) as client:
         for name, file in uploads.items():
             answer = client.post("/documents", data={"name": name}, files={"file": file})
             assert answer.status_code == 201, answer.text
-        yield url
-    configure_urls()
-    storages.clear_backends()
+    return empty_site
 
 
 def shown_at(page: Page, site: str, width: int, scale: float) -> list[list[Any]]:
@@ -127,6 +58,7 @@ def shown_at(page: Page, site: str, width: int, scale: float) -> list[list[Any]]
     return found
 
 
+@pytest.mark.one_in(3)
 def test_page_shows_each_screen_its_size(site: str, chromium: Chromium) -> None:
     for width, scale, expected in ((320, 1, 320), (1200, 1, 640), (375, 3, 1280), (1200, 2, 1280), (600, 1, 640)):
         with chromium.page() as page:  # a browser that has a larger one already shows that
@@ -147,6 +79,7 @@ def test_page_shows_each_screen_its_size(site: str, chromium: Chromium) -> None:
             assert page.evaluate("document.body.innerText").count("<b>Notes") == 1
 
 
+@pytest.mark.one_in(3)
 def test_photo_of_a_phone_is_upright_in_the_browser(site: str, chromium: Chromium) -> None:
     with chromium.page() as page:
         shown_at(page, site, 1200, 1)
@@ -170,6 +103,7 @@ def test_photo_of_a_phone_is_upright_in_the_browser(site: str, chromium: Chromiu
             Path(folder, f"page-{name}.png").write_bytes(picture)
 
 
+@pytest.mark.one_in(3)
 def test_second_look_asks_for_no_image_again(site: str, chromium: Chromium) -> None:
     with chromium.page() as page:
         shown_at(page, site, 1200, 1)
