@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
 from filerow import FileObject, storages
 from filerow.backends.memory import MemoryBackend
@@ -93,6 +94,27 @@ def test_memory_is_limited() -> None:
             make_variant(SOURCE, custom("grow"), workers=makers)
         assert len(workers_here()) >= 1
         assert make_variant(SOURCE, SMALL, workers=makers).width == 8
+
+
+BUFFERED: list[tuple[str, str, dict[str, Any]]] = [
+    ("RGB", "webp", {"lossless": True}),
+    ("RGB", "webp", {"quality": 1, "method": 0}),
+    ("RGBA", "webp", {"quality": 1, "method": 0}),
+    ("RGB", "jpeg", {"progressive": True, "subsampling": 0}),
+]
+
+
+@pytest.mark.parametrize(("mode", "kind", "options"), BUFFERED)
+def test_decoder_s_own_lack_of_memory_is_not_a_broken_image(mode: str, kind: str, options: dict[str, Any]) -> None:
+    """Decoders that buffer the whole image say only that they failed."""
+    source = saved(Image.new(mode, (3000, 3000)), kind, **options)
+    with VariantWorkers(workers=1, memory="34 MB") as makers:
+        with pytest.raises(VariantTooLargeError) as refused:
+            make_variant(source, Resize(width=300), workers=makers)
+        assert refused.value.code == "memory"
+        cut = saved(four_colours(), kind, **options)[:60]
+        with pytest.raises(UndecodableError):
+            make_variant(cut, Resize(width=300), workers=makers)
 
 
 @pytest.mark.parametrize("name", [pytest.param("spin", marks=pytest.mark.thorough), "sleep"])

@@ -40,6 +40,7 @@ _LONGEST_GIF = 65535
 _ATTENTION = 256  # pixels of the longer side of the copy that is looked at
 _MOST_12_BITS, _MOST_16_BITS = 0xFFF, 0xFFFF
 _BITS = 0x0102
+_SIDE_BITS = 0x3FFF
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -106,11 +107,13 @@ def make(file: IO[bytes], plan: VariantPlan, limits: Limits, function: Function 
         UnmakableError: It is not an image that can be decoded, or too large.
     """
     Image.MAX_IMAGE_PIXELS = limits.pixels
+    buffered = 0  # bytes that the decoder needs, beyond the image
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with _opened(file, limits) as image:
+                buffered = _buffered_for(image)
                 frames, durations, loop = _frames(image, plan, limits)
         except UnmakableError:
             raise
@@ -121,10 +124,37 @@ def make(file: IO[bytes], plan: VariantPlan, limits: Limits, function: Function 
         except ImportError as error:  # not foreseen in prepare()
             raise UnmakableError("unloaded", error.name or "") from None
         except Exception:  # noqa: BLE001 - decoders of broken files raise anything
-            raise UnmakableError("broken") from None
+            raise UnmakableError("memory" if (buffered or _buffered_for_webp(file)) > limits.memory else "broken") from None
         if function is not None:
             frames = [_applied(function, frames[0], plan, limits)]
         return _encoded(frames, durations, loop, plan)
+
+
+def _buffered_for(image: Image.Image) -> int:
+    """Return the memory of a decoder that does not say when it lacks some.
+
+    That of a progressive JPEG keeps all coefficients.
+    """
+    return image.width * image.height * 6 if image.info.get("progressive") else 0
+
+
+def _buffered_for_webp(file: IO[bytes]) -> int:
+    """Return the same of WebP's decoder; 0 for anything else.
+
+    It keeps two images and returns a third, and asks for them before Pillow says how large the image is.
+    """
+    file.seek(0)
+    head = file.read(30)
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":  # noqa: PLR2004 - the shortest header
+        return 0
+    if head[12:16] == b"VP8X":
+        width, height = int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    elif head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        width, height = (bits & _SIDE_BITS) + 1, (bits >> 14 & _SIDE_BITS) + 1
+    else:
+        width, height = (int.from_bytes(head[at : at + 2], "little") & _SIDE_BITS for at in (26, 28))
+    return width * height * 12
 
 
 def _opened(file: IO[bytes], limits: Limits) -> Image.Image:
