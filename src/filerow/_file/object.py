@@ -202,8 +202,11 @@ class FileObject:
 
         Raises:
             ContentError: ``upload`` is not an upload of these frameworks.
-            FileValidationError: The user chose no file: browsers send an empty file field as an upload without a name.
+            FileValidationError: The user chose no file: browsers send an empty file field as an upload without a name, and
+                frameworks hand over ``None`` for a field that may be missing.
         """
+        if upload is None:
+            raise FileValidationError("a file is needed: the form has none in this field", code="file-missing")
         found = unwrap_upload(upload)
         if found is None:
             kind = type(upload).__name__
