@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import inspect
 import os
+import sys
 import textwrap
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from uuid import uuid4
 
 from sqlalchemy import delete, insert
 
-from benchmarks.compare.lab import PATIENCE, Answer, BrokenSource, Lab, SlowSource, judge
+from benchmarks.compare.lab import PATIENCE, Answer, BrokenSource, Lab, SlowSource, image, judge, width_of
+from benchmarks.compare.libraries import Library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -300,6 +302,95 @@ def cascades(lab: Lab) -> Answer:
         sibling_kept=other_kept,
         cascaded_delete_deletes_bytes=not lab.has(OTHER),
     )
+
+
+# -- thumbnails -----------------------------------------------------------------------------------------------------
+
+NONE = Answer("makes none")
+SMALL, SMALLER = 64, 32
+
+
+def _has_none(lab: Lab) -> bool:
+    """Return True if the library makes no thumbnails, in this process or before."""
+    return type(lab.library).thumbnail is Library.thumbnail
+
+
+@experiment
+def thumbnail(lab: Lab) -> Answer:
+    """Does a column make thumbnails of its images?"""
+    with lab.start(thumbnail=SMALL).session() as session:
+        doc = _store(lab, session, file=lab.file(image(), "a.png"))
+        made = lab.library.thumbnail(doc.file)
+    return judge(thumbnail_made=made is not None and width_of(made) == SMALL)
+
+
+@experiment
+def thumbnail_deleted(lab: Lab) -> Answer:
+    """Is the thumbnail deleted with a replaced image, and with a row?"""
+    if _has_none(lab):
+        return NONE
+    with lab.start(thumbnail=SMALL).session() as session:
+        doc = _store(lab, session, file=lab.file(image(), "a.png"))
+        before = lab.widths()
+        doc.file = lab.file(image(300), "b.png")
+        session.commit()
+        replaced = lab.widths()
+        session.delete(doc)
+        session.commit()
+    return judge(made=before == [SMALL, 200], deleted_on_replace=replaced == [SMALL, 300], deleted_with_row=not lab.widths())
+
+
+@experiment
+def thumbnail_rolled_back(lab: Lab) -> Answer:
+    """Is the thumbnail of a new image removed by a rollback?"""
+    if _has_none(lab):
+        return NONE
+    with lab.start(thumbnail=SMALL).session() as session:
+        session.add(lab.Doc(file=lab.file(image(), "a.png")))
+        session.flush()
+        session.rollback()
+    return judge(thumbnail_removed=SMALL not in lab.widths(), image_removed=200 not in lab.widths())
+
+
+@experiment
+def thumbnail_recipe(lab: Lab) -> Answer:
+    """Does a stored image show its thumbnail in a new size, after the column has got one?"""
+    if _has_none(lab):
+        return NONE
+    with lab.start(thumbnail=SMALL).session() as session:
+        _store(lab, session, file=lab.file(image(), "a.png"))
+    lab.deploy(thumbnail=SMALLER)
+    with lab.session() as session:
+        shown = width_of(lab.library.thumbnail(session.get(lab.Doc, 1).file) or b"")
+    return judge(new_size_shown=shown == SMALLER)
+
+
+@experiment
+def thumbnail_process(lab: Lab) -> Answer:
+    """Are images of strangers decoded outside the application's process?"""
+    if _has_none(lab):
+        return NONE
+    with lab.start(thumbnail=SMALL).session() as session:
+        session.add(lab.Doc(file=lab.file(image(), "a.png")))
+        session.commit()
+        loaded_here = "PIL._imaging" in sys.modules
+    return judge(thumbnail_stored=SMALL in lab.widths(), decoder_not_loaded_by_the_application=not loaded_here)
+
+
+@experiment
+def thumbnail_broken(lab: Lab) -> Answer:
+    """Is half of an image refused, with nothing left in rows and directory?"""
+    if _has_none(lab):
+        return NONE
+    half, raised = image()[:30_000], False
+    with lab.start(thumbnail=SMALL).session() as session:
+        try:
+            session.add(lab.Doc(file=lab.file(half, "a.png")))
+            session.commit()
+        except Exception:  # noqa: BLE001 - whatever the library raises
+            raised = True
+            session.rollback()
+    return judge(error_raised=raised, no_row=not lab.rows(), no_bytes=not lab.has(half))
 
 
 # -- async, URLs, set-up --------------------------------------------------------------------------------------------

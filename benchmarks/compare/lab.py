@@ -6,7 +6,9 @@ import io
 import json
 import os
 import sqlite3
+import struct
 import time
+import zlib
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
@@ -95,15 +97,15 @@ class Lab:
         self.library, self.folder, self.s3, self.recipe = library, folder, s3, recipe
         self._numbers = count(1)
 
-    def start(self, *, on_s3: bool = False) -> Self:
-        """Set the library up and create the tables."""
+    def start(self, *, on_s3: bool = False, thumbnail: int = 0) -> Self:
+        """Set the library up and create the tables; the files may be images with a thumbnail of so many pixels."""
         self.root.mkdir(exist_ok=True)
         if on_s3:
             assert self.s3 is not None
             self.library.register_s3(self.s3)
         else:
             self.library.register(str(self.root))
-        self.Doc, self.Folder = _models(self.library, recipe=self.recipe)
+        self.Doc, self.Folder = _models(self.library, recipe=self.recipe, thumbnail=thumbnail)
         self.engine = create_engine(f"sqlite:///{self.database}")
         _begin_explicitly(self.engine)
         self.Doc.metadata.create_all(self.engine)
@@ -115,6 +117,10 @@ class Lab:
         engine = create_async_engine(f"sqlite+aiosqlite:///{self.database}")
         _begin_explicitly(engine.sync_engine)
         return self.library.async_sessions(engine)()
+
+    def deploy(self, *, thumbnail: int) -> None:
+        """Go on with a release of the application that has another size of thumbnails in its column."""
+        self.Doc, self.Folder = _models(self.library, recipe=self.recipe, thumbnail=thumbnail)
 
     def file(self, content: Any, filename: str = "") -> Any:
         """Make a file to assign, under a name that no other has unless one is given."""
@@ -152,6 +158,10 @@ class Lab:
         """Return the bytes of every file below the directory."""
         return [Path(folder, name).read_bytes() for folder, _, names in os.walk(self.root) for name in names]
 
+    def widths(self) -> list[int]:
+        """Return the widths of all images below the directory that can be decoded, in order."""
+        return sorted(filter(None, map(width_of, self.contents())))
+
     def has(self, data: bytes) -> bool:
         """Return True if any file holds exactly these bytes."""
         return data in self.contents()
@@ -164,7 +174,30 @@ class Lab:
             return None
 
 
-def _models(library: Library, *, recipe: bool) -> tuple[Any, Any]:
+def image(width: int = 200, height: int = 120) -> bytes:
+    """Return a PNG, without any library that could decode it."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + os.urandom(3 * width) for _ in range(height)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def width_of(data: bytes) -> int:
+    """Return the width of an image; 0 if it cannot be decoded."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as found:
+            found.load()
+            return found.width
+    except (OSError, SyntaxError):
+        return 0
+
+
+def _models(library: Library, *, recipe: bool, thumbnail: int) -> tuple[Any, Any]:
     class Base(DeclarativeBase):
         pass
 
@@ -177,7 +210,7 @@ def _models(library: Library, *, recipe: bool) -> tuple[Any, Any]:
         __tablename__ = "doc"
         id = mapped_column(Integer, primary_key=True)
         folder_id = mapped_column(ForeignKey(Folder.id))
-        file = mapped_column(library.column(recipe=recipe), nullable=True)
+        file = mapped_column(library.image(thumbnail) if thumbnail else library.column(recipe=recipe), nullable=True)
         pages = mapped_column(library.column(multiple=True, recipe=recipe), nullable=True)
 
     return Doc, Folder

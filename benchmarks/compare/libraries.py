@@ -57,6 +57,14 @@ class Library(ABC):
     def file(self, filename: str, content: Any, *, recipe: bool = False) -> Any:
         """Make what is assigned to the column."""
 
+    def image(self, size: int) -> Any:
+        """Make the type of a column for images with a thumbnail of at most this many pixels; a plain column if there is none."""
+        return self.column()
+
+    def thumbnail(self, file: Any) -> bytes | None:
+        """Return the thumbnail of what was read back from such a column; none if the library has none."""
+        return None
+
     @abstractmethod
     def path(self, document: dict[str, Any]) -> str:
         """Return the path below the directory that a stored document means."""
@@ -94,6 +102,16 @@ class Filerow(Library):
         from filerow import StoredObject
 
         return StoredObject("docs", multiple=multiple)
+
+    def image(self, size: int) -> Any:
+        from filerow import StoredObject
+        from filerow.variants import Resize
+
+        small = Resize(width=size, height=size)
+        return StoredObject("docs", content_types=["image/*"], variants={"small": small}, make_variants="commit")
+
+    def thumbnail(self, file: Any) -> bytes | None:
+        return bytes(file.variant("small").get_content())
 
     def file(self, filename: str, content: Any, *, recipe: bool = False) -> Any:
         from filerow import FileObject
@@ -204,6 +222,17 @@ class SQLAlchemyFile(Library):
         from sqlalchemy_file import FileField  # type: ignore[import-not-found, unused-ignore]
 
         return FileField(upload_storage="docs", multiple=multiple)
+
+    def image(self, size: int) -> Any:
+        from sqlalchemy_file import ImageField
+        from sqlalchemy_file.processors import ThumbnailGenerator  # type: ignore[import-not-found, unused-ignore]
+
+        return ImageField(upload_storage="docs", processors=[ThumbnailGenerator((size, size))])
+
+    def thumbnail(self, file: Any) -> bytes | None:
+        from sqlalchemy_file.storage import StorageManager
+
+        return bytes(StorageManager.get_file(file["thumbnail"]["path"]).read())
 
     def file(self, filename: str, content: Any, *, recipe: bool = False) -> Any:
         from sqlalchemy_file import File
