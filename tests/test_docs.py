@@ -18,6 +18,7 @@ import re
 import tomllib
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +27,7 @@ import pytest
 import tests.frameworks  # noqa: F401 - the documents import them too, and what they say of each other is not our business
 from filerow import storages
 from tests.servers._process import ROOT
+from tools.site.commands import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +41,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("
 CODE = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 IN_A_BUCKET = [ROOT / "docs" / "backends" / f"{name}.md" for name in ("compatible", "s3")]
 """Their code needs a server with the bucket ``my-bucket``."""
+FOLLOWED = [ROOT / "docs" / "tutorial.md"]
+"""Their code is files and commands: tests/test_tutorial.py."""
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})([^\n`]*)\n(.*?)^\1\2`* *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^\s)>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 REFERENCE = re.compile(r"^ {0,3}\[[^\]^]+\]:\s*<?(\S+?)>?(?:\s+\"[^\"]*\")?\s*$", re.MULTILINE)
@@ -88,7 +92,7 @@ def collected() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:Unclosed file <tempfile:ResourceWarning")  # sqlalchemy-file leaves them
 @pytest.mark.usefixtures("collected")
-@pytest.mark.parametrize("document", [page for page in CODE if page not in IN_A_BUCKET], ids=named)
+@pytest.mark.parametrize("document", [page for page in CODE if page not in [*IN_A_BUCKET, *FOLLOWED]], ids=named)
 def test_its_code_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [block for block in python_blocks(document.read_text()) if block.runs]
     monkeypatch.chdir(tmp_path)
@@ -139,6 +143,51 @@ def test_its_code_imports_public_modules(document: Path) -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "filerow":
                 module = str(node.module).partition(".")[2] or "filerow"
                 assert module in public or {f"{module}.{alias.name}" for alias in node.names} <= public, node.module
+
+
+COMMAND = re.compile(r"(?:`|^\s*\$ |&& |'|=)(filerow [a-z][^`&|'\n]*|make [a-z][^`&|'\n#]*)", re.MULTILINE)
+
+
+@cache
+def commands() -> dict[str, set[str]]:
+    """Return the options of each command of ``filerow``."""
+    sections = re.split(r"^## filerow (\S+)$", markdown(), flags=re.MULTILINE)[1:]
+    return {
+        name: {"--help", *re.findall(r"`(-\S+?)[` ]", text)} for name, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+
+
+def unknown_to_the_program(command: str) -> list[str]:
+    """Return the words of a ``filerow`` or ``make`` command that mean nothing to it."""
+    program, name, *words = command.split()
+    if program == "make":
+        return [] if re.search(rf"^{re.escape(name)}:", (ROOT / "Makefile").read_text(), re.MULTILINE) else [name]
+    known = commands().get(name.rstrip(".,"))
+    if known is None:
+        return [name]
+    return [word for word in words if word.startswith("--") and re.split("[=,]", word)[0] not in known]
+
+
+@pytest.mark.parametrize("document", CODE, ids=named)
+def test_its_commands_exist(document: Path) -> None:
+    text = document.read_text()
+    found = {command: unknown_to_the_program(command) for command in COMMAND.findall(text) if len(command.split()) > 1}
+    assert {command: words for command, words in found.items() if words} == {}
+    extras = {name.strip() for group in re.findall(r"filerow\[([a-z0-9, -]+)\]", text) for name in group.split(",")}
+    known = set(re.findall(r"^([a-z0-9-]+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    assert extras <= known
+
+
+def test_checker_of_commands_finds_what_does_not_exist() -> None:
+    assert COMMAND.findall("$ filerow swep\n`make tset`, `filerow sweep --grace 1h`") == [
+        "filerow swep",
+        "make tset",
+        "filerow sweep --grace 1h",
+    ]
+    assert unknown_to_the_program("filerow swep") == ["swep"]
+    assert unknown_to_the_program("filerow sweep --grcae 1h --delete") == ["--grcae"]
+    assert unknown_to_the_program("make tset") == ["tset"]
+    assert unknown_to_the_program("make test ARGS=x") == []
 
 
 def without_code(text: str) -> str:
