@@ -276,6 +276,19 @@ def test_documents_no_longer_list_what_is_removed(gallery: Place) -> None:
     assert not list(gallery.engine.connect().execute(select(gallery.metadata.tables["filerow_outbox"].c.path)))
 
 
+@EVERYWHERE
+def test_what_another_row_lists_or_declares_stays(gallery: Place) -> None:
+    """Several rows may name one object: those of columns with lifecycle=False, and of a table that was copied."""
+    shared = photo(gallery, variants=[photo(gallery).variant(OLD).id])
+    gallery.row("user.album", [shared.to_dict()])
+    for recipe in (THUMB, SMALL, OLD):
+        shared.variant(recipe).get_content()
+    assert run(gallery, "user.album", prune=True, older_than=NOW).changed == 0  # photo declares one, and lists the other
+    assert len(made(gallery)) == 3
+    assert run(gallery, "user.photo", prune=True, older_than=NOW).changed == 1
+    assert made(gallery) == {shared.variant(THUMB).path, shared.variant(SMALL).path}
+
+
 class Changing(LocalBackend):
     """A directory; while variants are listed, somebody changes the row."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +18,8 @@ from filerow._document import Facts, facts_from
 from filerow._execution.batch import StepsJob, call, raise_if, run_all
 from filerow._execution.steps import Call, Steps
 from filerow._media_types import OCTET_STREAM
-from filerow._orm.references import FileColumn, column_named
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn, column_named, rows_naming
 from filerow._orm.visibility import filtered
 from filerow._recipes import Recipe, Variants, extension_of, variant_id, variant_path
 from filerow._registry import storages
@@ -343,9 +345,10 @@ class _Pruning(_Work):
             self.would_change += sum(len(found) for _, found in old)
             return
         lost = self._unlist(old)
+        kept = self._wanted_by_rows(old)
         for original, found in old:
             if original.row.key not in lost:
-                self._delete(original, found)
+                self._delete(original, [one for one in found if one.is_note or (_ref(original.facts), one.id) not in kept])
 
     def _may_delete(self, key: str) -> bool:
         """Return True if this database deletes in a backend.
@@ -389,6 +392,17 @@ class _Pruning(_Work):
             self.findings.append(Finding("changed-meanwhile", message, "info", where, advice="run it again"))
         return {one.key for one in outcome.lost}
 
+    def _wanted_by_rows(self, old: Sequence[tuple[_Original, Sequence[StoredVariant]]]) -> set[tuple[Ref, str]]:
+        """Return what any document lists, or the column that it is in declares."""
+        kept: set[tuple[Ref, str]] = set()
+        with self.engine.connect() as connection:
+            for column, _, document in rows_naming(connection, self.column.table.metadata, {_ref(one.facts) for one, _ in old}):
+                with suppress(DocumentError, VariantError):
+                    facts = facts_from(document)
+                    kept.update((_ref(facts), one) for one in facts.variants)
+                    kept.update((_ref(facts), variant_id(facts, recipe)) for _, recipe in column.type.variants)
+        return kept
+
     def _delete(self, original: _Original, found: Sequence[StoredVariant]) -> None:
         backend = original.backend
         failed = call(backend.delete, backend.delete_async, [one.info.path for one in found])
@@ -396,6 +410,10 @@ class _Pruning(_Work):
         for path, error in failed.items():
             where = row_name(self.column, original.row.key)
             self.findings.append(Finding("not-deleted", str(error), "error", where, backend.key, path))
+
+
+def _ref(facts: Facts) -> Ref:
+    return Ref(facts.backend, facts.path)
 
 
 def _without(value: Any, gone: dict[int, set[str]]) -> Any:
