@@ -432,7 +432,7 @@ def test_failing_store_leaves_variants_to_first_use(place: Place, caplog: pytest
 
 
 def test_failing_store_keeps_no_bytes_in_memory(tmp_path: Path) -> None:
-    store = Slow(LocalBackend("photos", tmp_path / "store"), Fault("put", error=OSError("full"), paths=is_variant))
+    store = Slow(LocalBackend("photos", tmp_path / "store"), Fault("put", error=OSError, paths=is_variant))
     storages.register_backend(store)
     place = Place("sync", tmp_path, store)
     mebibyte = bytes(1 << 20)
@@ -707,8 +707,9 @@ def test_signed_url_of_a_listed_variant_is_the_stores_own(s3_server: Any) -> Non
     place = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix().strip('/')}"
     storages.register_backend(ObstoreBackend("photos", place, **s3_options(s3_server)))
     configure_urls(secret="8mV0_zqPb-another-XkT3")
+    engine = create_engine("sqlite://")
     try:
-        with Session(create_engine("sqlite://")) as session:
+        with Session(engine) as session:
             Base.metadata.create_all(session.connection())
             row = added(session, Photo(named=picture()))
             session.expire_all()
@@ -718,6 +719,7 @@ def test_signed_url_of_a_listed_variant_is_the_stores_own(s3_server: Any) -> Non
             assert httpx.get(url, trust_env=False).content == row.named.variant("thumb").get_content()
             assert row.named.variant("wide").sign().startswith("/files/photos/")
     finally:
+        engine.dispose()
         configure_urls()
         storages.clear_backends()
 
