@@ -37,7 +37,7 @@ async def create_document(session: Session, name: Name, file: Upload) -> Documen
 
 
 async def list_documents(
-    session: Session, limit: Annotated[int, Query(ge=1, le=100)] = 20, offset: Annotated[int, Query(ge=0)] = 0
+    session: Session, limit: Annotated[int, Query(ge=1, le=100)] = 20, offset: Annotated[int, Query(ge=0, le=2**31)] = 0
 ) -> Page:
     """List documents, the oldest first."""
     rows = await session.scalars(select(Document).order_by(Document.id).limit(limit).offset(offset))

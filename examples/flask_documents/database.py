@@ -6,8 +6,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from flask_documents.models import Document
 
 Sessions = sessionmaker[Session]
+LARGEST_ID = 2**31 - 1
+"""Of an INTEGER; databases and drivers refuse larger numbers by errors of their own."""
 
 
 def find(session: Session, document_id: int) -> Document:
     """Return a document, or answer 404."""
-    return session.get(Document, document_id) or abort(404, "no such document")
+    document = session.get(Document, document_id) if document_id <= LARGEST_ID else None
+    return document or abort(404, "no such document")

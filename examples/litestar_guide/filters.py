@@ -16,7 +16,7 @@ Page = NamedDependency[LimitOffset]
 
 
 def provide_page(
-    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20, offset: Annotated[int, QueryParameter(ge=0)] = 0
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20, offset: Annotated[int, QueryParameter(ge=0, le=2**31)] = 0
 ) -> LimitOffset:
     """Return which rows to show."""
     return LimitOffset(limit, offset)

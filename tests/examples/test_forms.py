@@ -181,11 +181,12 @@ def test_file_far_over_the_limit_is_refused_at_its_field(empty_site: str, tab: P
 @pytest.mark.one_in(3)
 def test_unknown_documents_are_not_found(empty_site: str) -> None:
     with signed_in(empty_site) as client:
-        unknown = uuid4() if client.get("/me").status_code == 200 else 4711
-        assert client.get(f"/documents/{unknown}/file").status_code == 404
-        assert client.post(f"/documents/{unknown}/delete").status_code == 404
-        answer = client.post(f"/documents/{unknown}/replace", files={"file": ("a.txt", b"a")})
-        assert answer.status_code == 404
+        for unknown in [uuid4()] if client.get("/me").status_code == 200 else [0, 4711, 2**31, 10**30]:
+            assert client.get(f"/documents/{unknown}").status_code == 404
+            assert client.get(f"/documents/{unknown}/file").status_code == 404
+            assert client.post(f"/documents/{unknown}/delete").status_code == 404
+            answer = client.post(f"/documents/{unknown}/replace", files={"file": ("a.txt", b"a")})
+            assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -130,3 +130,37 @@ def test_passwords_are_not_in_the_database(guide_app: Application) -> None:
 
     assert PASSWORD not in stored
     assert len(stored) > 100
+
+
+def test_page_signs_in_and_out(guide_app: Application) -> None:
+    client = guide_app.client
+    assert 'action="/sign-in"' in client.get("/").text
+
+    refused = client.post("/sign-in", data={"email": EMAIL, "password": "wrong"}, follow_redirects=False)
+    assert refused.status_code == 422
+    assert "There is no account with this email and password." in refused.text
+    assert f'value="{EMAIL}"' in refused.text
+    assert "wrong" not in refused.text
+
+    there = client.post("/sign-in", data={"email": EMAIL, "password": PASSWORD}, follow_redirects=False)
+    assert (there.status_code, there.headers["location"]) == (303, "/")
+    assert EMAIL in client.get("/").text
+    assert sessions(guide_app) == [client.cookies["session"]]
+
+    assert client.post("/sign-out", follow_redirects=False).status_code == 303
+    assert sessions(guide_app) == []
+    assert 'action="/sign-in"' in client.get("/").text
+
+
+@pytest.mark.parametrize("path", ["/", "/documents/{id}/replace", "/documents/{id}/delete"])
+def test_form_of_somebody_logged_out_leads_to_the_login(guide_app: Application, path: str) -> None:
+    log_in(guide_app)
+    created = guide_app.create()
+    before = guide_app.rows(), guide_app.objects()
+    guide_app.client.post("/logout")
+
+    files = {"file": ("dog.txt", b"woof")}
+    answer = guide_app.client.post(path.format(**created), data={"name": "dog"}, files=files, follow_redirects=False)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert (guide_app.rows(), guide_app.objects()) == before

@@ -14,7 +14,9 @@
     @app.get("/documents/{id}/file", response_class=StoredFileResponse)
     async def download(id: int) -> StoredFileResponse:
         async with sessions() as session:
-            document = await session.get_one(Document, id)
+            document = await session.get(Document, id)
+        if document is None:
+            raise HTTPException(404)
         return StoredFileResponse(document.file)
 
 

@@ -19,7 +19,8 @@
     @app.get("/documents/<int:id>/file")
     def download(id):
         with Session(engine) as session:
-            return StoredFileResponse(session.get_one(Document, id).file)
+            document = session.get(Document, id) or abort(404)
+            return StoredFileResponse(document.file)
 
 Files in a view's result show their public view, like any value that Flask's JSON provider knows.
 """

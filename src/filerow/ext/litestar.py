@@ -10,7 +10,8 @@
 
     @post("/documents")
     async def create(
-        data: Annotated[CreateDocument, Body(media_type=RequestEncodingType.MULTI_PART)], db_session: AsyncSession
+        data: Annotated[CreateDocument, Body(media_type=RequestEncodingType.MULTI_PART)],
+        db_session: NamedDependency[AsyncSession],
     ) -> Document:
         document = Document(name=data.name, file=data.file)
         db_session.add(document)
@@ -19,8 +20,10 @@
 
 
     @get("/documents/{document_id:int}/file")
-    async def download(document_id: int, db_session: AsyncSession) -> StoredFileResponse:
-        document = await db_session.get_one(Document, document_id)
+    async def download(document_id: FromPath[int], db_session: NamedDependency[AsyncSession]) -> StoredFileResponse:
+        document = await db_session.get(Document, document_id)
+        if document is None:
+            raise NotFoundException
         return StoredFileResponse(document.file)
 
 

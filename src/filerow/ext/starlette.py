@@ -13,7 +13,9 @@
 
     async def download(request: Request) -> Response:
         async with sessions() as session:
-            document = await session.get_one(Document, request.path_params["id"])
+            document = await session.get(Document, request.path_params["id"])
+        if document is None:
+            raise HTTPException(404)
         return StoredFileResponse(document.file)
 
 
