@@ -418,8 +418,11 @@ def checked_make(given: MakeChoice, variants: Variants) -> MakeChoice:
     """Return a column's ``make_variants=``.
 
     Raises:
-        ValueError: It is neither ``"commit"`` nor ``"first_use"``, or names a variant that the column does not have.
+        ValueError: It is neither ``"commit"`` nor ``"first_use"``, or names a variant that the column does not have, or it has
+            none at all.
     """
+    if not variants and given != "first_use":
+        raise ValueError(f"make_variants={given!r} says when variants are made, and variants= declares none")
     if callable(given):
         return given
     moments_of(given, variants)

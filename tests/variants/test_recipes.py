@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import ImageOps
 
-from filerow import FileObject
+from filerow import FileObject, StoredObject
 from filerow.exceptions import FileStateError, RecipeError, VariantError
 from filerow.variants import Custom, Recipe, Resize, Thumbnail
 
@@ -181,3 +181,9 @@ def test_id_says_what_the_protocol_says() -> None:
     document = {**json.loads(ALL[0].canonical()), "original": ["etag", "1"]}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     assert stored("logo.png", etag="1").variant(ALL[0]).id == hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@pytest.mark.parametrize("moment", ["commit", {"thumb": "commit"}, lambda _: "commit"])
+def test_moments_without_variants_are_refused(moment: Any) -> None:
+    with pytest.raises(ValueError, match="variants= declares none"):
+        StoredObject("docs", make_variants=moment)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -636,8 +638,16 @@ def test_permanent_url_is_of_variants_stored_with_their_row(docs: MemoryBackend)
 
 
 def test_a_name_that_is_not_declared_is_refused(docs: MemoryBackend) -> None:
-    with pytest.raises(RecipeError, match="the column declares thumb, w40, w60"):
+    with pytest.raises(RecipeError, match=r"'large'; the column item\.photo declares thumb, w40, w60"):
         stored().variant("large")
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
+def test_a_variant_can_be_sent_to_another_process(docs: MemoryBackend, way: Callable[[Any], Any]) -> None:
+    variant = stored().variant("thumb")
+    sent = way(variant)
+    assert (sent, sent.sign()) == (variant, variant.sign())
+    assert sent.get_content() == variant.get_content()
 
 
 async def test_variant_stored_with_its_row_on_a_route_of_ours(docs: MemoryBackend) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from filerow._document import Facts
 from filerow._execution.steps import Steps, run, run_async
 from filerow._recipes import DECODED, Recipe, checked_recipe, variant_filename, variant_id, variant_path
-from filerow._registry import StorageRegistry
+from filerow._registry import StorageRegistry, storages
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FileStateError, RecipeError
 
@@ -245,8 +245,17 @@ class Variant:
     def __hash__(self) -> int:
         return hash((self._facts[:2], self._recipe))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = self._facts
+        plain = tuple(facts._replace(metadata=dict(facts.metadata), extra=dict(facts.extra)))
+        return _unpickle, (plain, self._recipe, self._name, self._column, self._cache_control)
+
     def __repr__(self) -> str:
         return f"<Variant {self._name or self._recipe!r} of {self._facts.filename!r} {self._facts.backend}:{self._facts.path}>"
+
+
+def _unpickle(facts: tuple[Any, ...], *rest: Any) -> Variant:
+    return Variant(Facts(*facts), storages, *rest)
 
 
 def signed(variant: Variant, expires_in: float, round_expiry: float | None) -> Steps[str]:
@@ -333,7 +342,8 @@ def variant_of(
     if wanted in recipes:
         return Variant(original, registry, recipes[wanted], wanted, column, cache_control)
     if recipes:
-        raise RecipeError(f"there is no variant {wanted!r}; the column declares {', '.join(recipes)}")
+        where = f"the column {column}" if column else "the column"
+        raise RecipeError(f"there is no variant {wanted!r}; {where} declares {', '.join(recipes)}")
     msg = (
         f"{original.filename!r} knows no variant {wanted!r}: variants= of a column names them for files that its rows load or "
         "store; otherwise pass the recipe, variant(Thumbnail(64, 64))"
