@@ -246,12 +246,18 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     ("how", "workers", "warned"),
-    [("alone", "", 0), ("alone", "2", 1), ("fork", "", 1), pytest.param("spawn", "", 1, marks=pytest.mark.thorough)],
+    [
+        ("alone", "", 0),
+        ("alone", "2", 1),
+        ("fork", "", 1),
+        ("spawn --reload", "", 0),
+        pytest.param("spawn", "", 1, marks=pytest.mark.thorough),
+    ],
 )
 def test_several_workers_with_random_secrets_are_warned(how: str, workers: str, warned: int, tmp_path: Path) -> None:
     script = tmp_path / "signs.py"
     script.write_text(_SIGNS)
     environment = {**os.environ, "WEB_CONCURRENCY": workers}
     environment.pop(ENVIRONMENT, None)
-    done = subprocess.run([sys.executable, script, how], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run([sys.executable, script, *how.split()], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.count("they refuse each other's URLs") == warned, done.stdout + done.stderr

@@ -272,4 +272,13 @@ def _is_one_of_several() -> bool:
     workers = os.environ.get("WEB_CONCURRENCY", "")
     several = workers.isdecimal() and int(workers) > 1
     spawned = sys.modules.get("multiprocessing.process")  # not imported for this: it takes a while
-    return several or os.getpid() != _IMPORTED_IN or (spawned is not None and spawned.parent_process() is not None)
+    is_child = spawned is not None and spawned.parent_process() is not None
+    return several or os.getpid() != _IMPORTED_IN or (is_child and not _is_reloaded())
+
+
+def _is_reloaded() -> bool:
+    """Return True if a server starts this process again when code changes.
+
+    It is one alone. A spawned child has the arguments of its parent: ``uvicorn app:app --reload``, ``fastapi dev``.
+    """
+    return "--reload" in sys.argv or sys.argv[1:2] == ["dev"]
