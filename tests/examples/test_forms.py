@@ -164,6 +164,7 @@ def test_refusals_are_readable_at_their_field(empty_site: str, tab: Page, file: 
     assert shown_error(tab, "li input") == "This is not a picture, a PDF or a text. Choose another file."
     assert tab.evaluate("document.querySelector('details').open")
     assert names(tab) == ["Mine"]
+    shoot(tab, "refused-replacement")
 
 
 @pytest.mark.one_in(3)

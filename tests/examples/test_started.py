@@ -18,7 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.examples import EXAMPLES, GUIDE_RUNS, skip_without_guide
-from tests.servers._process import HOST, ServerProcess, accepts_connections, free_ports
+from tests.servers._process import HOST, ROOT, ServerProcess, accepts_connections, free_ports
 
 if TYPE_CHECKING:
     from tests.servers._s3 import S3Server
@@ -155,6 +155,16 @@ def test_environment_puts_the_guide_on_postgresql_and_s3(
     finally:
         process.stop()
         postgres_server.drop_database(database)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_make_starts_an_example_as_its_readme_does(name: str) -> None:
+    _, (program, *arguments) = command_of(name)
+    target = {"litestar_guide": "guide", "fastapi_documents": "documents", "flask_documents": "flask"}[name]
+    recipe = rf"^{target}: \$\(DEV\) ## .+\n\tcd examples && \.\./\$\(BIN\)/{re.escape(' '.join([program, *arguments]))}$"
+
+    assert re.search(recipe, (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f"`make {target}`" in (EXAMPLES / name / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
