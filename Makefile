@@ -66,7 +66,7 @@ types: $(DEV) ## Check types with mypy and pyright
 	@tail -n 4 $(VENV)/verifytypes.txt
 
 docs: $(DEV) ## Run the code in README and docs, and check every link and anchor
-	$(BIN)/python -m pytest tests/test_docs.py -v
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_tutorial.py -v
 
 site: $(SITE) ## Build the site into build/site, offline; a warning is an error
 	$(BIN)/python -m tools.site $(ARGS)
