@@ -46,6 +46,7 @@ FOLLOWED = [ROOT / "docs" / "tutorial.md"]
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})([^\n`]*)\n(.*?)^\1\2`* *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^\s)>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 REFERENCE = re.compile(r"^ {0,3}\[[^\]^]+\]:\s*<?(\S+?)>?(?:\s+\"[^\"]*\")?\s*$", re.MULTILINE)
+IMAGE = re.compile(r"<img [^<>]*src=\"([^\"]+)\"")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*\s*$", re.MULTILINE)
 NAMED = re.compile(r"<(?:a|h[1-6]|p|div|span)\s[^>]*?(?:id|name)=\"([^\"]+)\"")
 
@@ -227,7 +228,7 @@ def complaint(document: Path, link: str) -> str | None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_its_links_lead_somewhere(document: Path) -> None:
     text = without_code(document.read_text())
-    links = [match[1] for pattern in (LINK, REFERENCE) for match in pattern.finditer(text)]
+    links = [match[1] for pattern in (LINK, REFERENCE, IMAGE) for match in pattern.finditer(text)]
     complaints = {link: problem for link in links if (problem := complaint(document, link))}
     assert not complaints
 
@@ -240,6 +241,7 @@ def test_the_checker_finds_what_is_broken(tmp_path: Path) -> None:
     assert complaint(document, "http://example.com") == "not https"
     assert complaint(document, "README.md") is None
     assert slugs("# `Code` and *more*: a_b\n\n## Twice\n\n## Twice\n") == {"code-and-more-a_b", "twice", "twice-1"}
+    assert IMAGE.findall('<img align="right" src="a.svg" alt="">') == ["a.svg"]
     assert [match[1] for match in LINK.finditer('[a](b.md "t") ![i](c.png) [x `[y]`](<d.md>)')] == [
         "b.md",
         "c.png",

@@ -24,7 +24,7 @@ CHECKS = [
     ["--from", "twine>=6.1", "twine", "check", "--strict"],
     ["--from", "check-wheel-contents>=0.6.1", "check-wheel-contents"],
 ]
-RELATIVE = re.compile(r"\]\((?!https://|#|mailto:)([^)]*)\)")
+RELATIVE = re.compile(r"(?:\]\(|<img [^<>]*src=\")(?!https://|#|mailto:)([^)\"]*)[)\"]")
 
 
 def build(folder: Path) -> Path:
