@@ -135,11 +135,7 @@ def newest(page: str) -> str:
     return re.findall(r'<a href="(/photos/\d+)">', page)[0]
 
 
-def test_reader_starts_it_early(album: Album) -> None:
-    assert album.started == 1
-
-
-def test_its_installation_has_what_it_imports(album: Album) -> None:
+def test_its_installation_has_what_it_imports() -> None:
     """An extra that does not exist is a warning of pip only."""
     [wanted] = re.findall(r"^\$ pip install (.*)$", PAGE.read_text(), re.MULTILINE)
     [extras] = re.findall(r"filerow\[(.*?)\]", wanted)
@@ -149,6 +145,7 @@ def test_its_installation_has_what_it_imports(album: Album) -> None:
 
 
 def test_its_application_keeps_rows_and_files_equal_over_a_socket(album: Album) -> None:
+    assert album.started == 1, "the reader sees it before it is complete"
     before = album.photos()
     with album.serving() as client:
         photo = newest(add(client, album, "sea.jpg", "Sea").text)
