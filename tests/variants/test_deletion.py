@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, PathRequest, StorageBackend, StoredObject, storages
+from filerow.backends.base import ObjectInfo
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
@@ -372,6 +373,22 @@ def test_delete_of_a_file_without_a_column_takes_them(docs: StorageBackend, *, a
     file.variant(Thumbnail(4, 4)).get_content()
     asyncio.run(file.delete_async()) if awaited else file.delete()
     assert left(docs) == []
+
+
+class Unlisted(MemoryBackend):
+    """A store whose credentials may not list."""
+
+    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        raise PermissionError("you may not list")
+
+
+def test_delete_without_the_right_to_list_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing says that such a file has variants."""
+    storages.register_backend(Unlisted("docs"))
+    storages.failed_deletes = 0
+    FileObject(filename="cat.png", content=PICTURE, backend="docs").save().delete()
+    assert (caplog.messages, storages.failed_deletes) == ([], 0)
+    storages.clear_backends()
 
 
 def test_async_delete_takes_every_variant(docs: StorageBackend, engine: Engine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ async def test_requests_for_many_variants_do_not_hold_up_the_loop(photo: bytes, 
 
 
 @asynccontextmanager
-async def session_of(folder: Path) -> AsyncIterator[AsyncSession]:
+async def session_of(folder: Path) -> AsyncGenerator[AsyncSession]:
     engine = create_async_engine(f"sqlite+aiosqlite:///{folder / 'rows.db'}")
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)

@@ -18,7 +18,7 @@ from filerow._recipes import Recipe, Variants, computed_paths, variant_filename,
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import InvalidPathError, ObjectNotFoundError, StorageError, VariantError
+from filerow.exceptions import InvalidPathError, ObjectNotFoundError, StorageError, StoragePermissionError, VariantError
 
 _OWN = re.compile(r"[0-9a-f]{32}\.[a-z]+")
 
@@ -84,7 +84,8 @@ def delete_variants(backend: StorageBackend, gone: Mapping[str, Variants], *, ex
     if asked:
         yield list_all(asked)
         names += (path for job in asked for path in job.found or ())
-        _log_unlisted(backend, asked)
+        # without the right to list, only what is known to have variants is worth a line in the log
+        _log_unlisted(backend, [job for job in asked if gone[job.path] or not isinstance(job.error, StoragePermissionError)])
     if names:
         failed: Mapping[str, StorageError] = yield Call(backend.delete, backend.delete_async, (names,))
         _log_failed(backend, failed)
