@@ -118,6 +118,7 @@ class MakeVariants(StepsJob):
         except (*_LEFT, *_REFUSED) as error:
             self.left = [name for name, _ in self._recipes[done:]]
             self.reason = type(error).__name__, error.message if isinstance(error, StorageError) else str(error)
+            _forget_frames(error)
 
     def _content(self, facts: Facts) -> Steps[bytes]:
         """Return the bytes that were stored, whatever their source gives by now.
@@ -145,6 +146,17 @@ class MakeVariants(StepsJob):
         field, facts = self.source.change.slot.field.key, facts_of(self.source.file)
         msg = f"{field}: no {name!r} can be made of {facts.filename!r}, since {error}; choose another image"
         return VariantRefusedError(msg, field=field, actual=facts.content_type, code=f"variant-{error.code}")
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of what the frames of a handled error hold, such as an image's bytes.
+
+    They may hold the error itself, and would wait for the garbage collector.
+    """
+    seen: BaseException | None = error
+    while seen is not None and seen.__traceback__ is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
 
 
 _TOO_LONG = "making the variants of this flush took longer than queue_seconds and seconds of configure() together"
