@@ -466,6 +466,14 @@ def test_inline_decodes_here_and_starts_nothing(counted: CountingBackend) -> Non
     assert {one.pid for one in workers_here()} == before
 
 
+def test_windows_decodes_only_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with VariantWorkers(workers=1) as makers, pytest.raises(WorkerError, match=r"Windows .* configure\(inline=True\)"):
+        make_variant(SOURCE, SMALL, workers=makers)
+    with VariantWorkers(workers=1, inline=True) as makers:
+        assert make_variant(SOURCE, SMALL, workers=makers).width == 8
+
+
 def test_inline_output_is_limited() -> None:
     with VariantWorkers(inline=True, max_output=50) as makers, pytest.raises(VariantTooLargeError, match="more than 50 bytes"):
         make_variant(SOURCE, Thumbnail(80, 40), workers=makers)
