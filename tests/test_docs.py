@@ -83,6 +83,15 @@ async def run(document: Path, blocks: list[Block]) -> None:
             await result
 
 
+def shared_tasks() -> set[object]:
+    """Return what Celery gives to each application that is made in this process: the tasks of all others, too."""
+    import celery.app.builtins  # noqa: F401 - its own are among them
+    from celery import _state
+
+    found: set[object] = _state._on_app_finalizers
+    return found
+
+
 @pytest.fixture
 def collected() -> Iterator[None]:
     """Collect here, where the warning is expected, the connections that a document leaves to the end of the program."""
@@ -98,10 +107,13 @@ def test_its_code_runs(document: Path, tmp_path: Path, monkeypatch: pytest.Monke
     blocks = [block for block in python_blocks(document.read_text()) if block.runs]
     monkeypatch.chdir(tmp_path)
     environment = dict(os.environ)
+    tasks = shared_tasks() if "from celery" in document.read_text() else set()
+    before = set(tasks)
     try:
         asyncio.run(run(document, blocks))
     finally:
         storages.clear_backends()
+        tasks.intersection_update(before)
         os.environ.clear()
         os.environ.update(environment)
 

@@ -167,7 +167,8 @@ def test_a_hard_link_is_only_a_name(store: Store, local: LocalBackend) -> None:
     local.put(PATH, b"new", PutOptions(create_only=False))
     assert local.read(PATH) == b"new"
     store.check()
-    local.delete(PATH)
+    local.delete(PATH)  # with its folder
+    (local.root / PATH).parent.mkdir(parents=True, exist_ok=True)
     os.link(local.root.parent / "canary.txt", local.root / PATH)
     local.delete(PATH)
     assert not local.exists(PATH)
