@@ -707,7 +707,7 @@ def _by_backend(refs: Mapping[Any, T], declared: Mapping[Any, Variants]) -> dict
         if group is None:
             group = found[key] = {}, {}
         group[0][path] = value
-    for (key, path), variants in declared.items():
+    for (key, path), variants in declared.items() if any(declared.values()) else ():
         if variants and key in found and path in found[key][0]:
             found[key][1][path] = variants
     return found

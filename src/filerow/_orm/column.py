@@ -68,7 +68,7 @@ _declaring: dict[str, WeakSet[StoredObject]] = {}
 """The types with variants, by their columns' names; of several MetaData there may be several."""
 
 
-_folders: dict[str, WeakSet[StoredObject]] = {}
+variant_folders: dict[str, WeakSet[StoredObject]] = {}
 """The same, by the folders of the paths that are generated for their columns."""
 
 
@@ -84,12 +84,12 @@ def variants_of_file(path: str, table: str, column: str, declared: Variants) -> 
         column: The column.
         declared: What that column declares.
     """
-    if not _folders or path.startswith(f"{folders_of(table, column)[0]}/"):
+    if not variant_folders or path.startswith(f"{folders_of(table, column)[0]}/"):
         return declared
     folder = "/".join(path.split("/", 2)[:2])
-    if not declared and folder != f"{STAGING}/{COPIES}" and not _folders.get(folder):
+    if not declared and folder != f"{STAGING}/{COPIES}" and not variant_folders.get(folder):
         return declared
-    others = (variants for kinds in _folders.values() for kind in kinds for variants in kind.variants)
+    others = (variants for kinds in variant_folders.values() for kind in kinds for variants in kind.variants)
     return tuple(dict.fromkeys((*declared, *others)))
 
 
@@ -249,7 +249,7 @@ class StoredObject(TypeDecorator[Any]):
             self._column = column if self._column in {None, column} else ""
             self._shown = self._shown._replace(column=self._column)
             _declaring.setdefault(column, WeakSet()).add(self)
-            _folders.setdefault(folder, WeakSet()).add(self)
+            variant_folders.setdefault(folder, WeakSet()).add(self)
 
     def check(self, value: object, *, field: str = "") -> FileObject:
         """Check content against all rules of this column without storing it.

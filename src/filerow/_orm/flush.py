@@ -37,7 +37,7 @@ from filerow._file.object import (
 )
 from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all, wrong_column
 from filerow._orm.at_commit import RowOf, StoredSource, make_variants
-from filerow._orm.column import variants_of_file
+from filerow._orm.column import variant_folders, variants_of_file
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, SlotChange
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Adopt, Plan, Ref, Store, pending, plan, ref_of
@@ -253,8 +253,10 @@ class Work:
     def release(self, ref: Ref, slot: Slot) -> None:
         """Note that a slot's object has no owner any more."""
         self.released[ref] = slot
-        self.frame.drop(ref, self.outbox_of(slot.field))
-        self._declare(ref, slot)
+        field = slot.field
+        self.frame.drop(ref, self.outbox_of(field))
+        if variant_folders or field.type.variants:  # in few programs, and there may be many files
+            self._declare(ref, slot)
 
     def _declare(self, ref: Ref, slot: Slot) -> None:
         field = slot.field
@@ -396,7 +398,8 @@ class Work:
         show_as(file, change.slot.field.type.shown)
         self.frame.touched.append((file, before))
         ref = Ref(facts.backend, facts.path)
-        self._declare(ref, change.slot)
+        if variant_folders or change.slot.field.type.variants:
+            self._declare(ref, change.slot)
         self.applied.append(Applied(change.slot, ref, file, before, made))
         return ref
 

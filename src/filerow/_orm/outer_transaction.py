@@ -263,7 +263,9 @@ def settle(frame: Frame, events: list[Event]) -> BaseException | None:
         events: Gets what is to be reported.
     """
     may_delete, stored = storages.may_delete, frame.stored
-    doomed = {ref: variants for ref, variants in frame.doomed.items() if may_delete(ref.backend) or ref in stored}
+    doomed = frame.doomed
+    if not all(map(may_delete, {backend for backend, _ in doomed})):
+        doomed = {ref: variants for ref, variants in doomed.items() if may_delete(ref.backend) or ref in stored}
     uploads = {ref: version for ref, version in frame.uploads.items() if may_delete(ref.backend)}
     outcomes: Outcomes | None = {} if frame.reports else None
     error = delete_all(doomed, uploads, outcomes, frame.variants) if doomed or uploads else None
