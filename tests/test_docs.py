@@ -27,7 +27,6 @@ import pytest
 import tests.frameworks  # noqa: F401 - the documents import them too, and what they say of each other is not our business
 from filerow import storages
 from tests.servers._process import ROOT
-from tools.site.commands import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +163,9 @@ COMMAND = re.compile(r"(?:`|^\s*\$ |&& |'|=)(filerow [a-z][^`&|'\n]*|make [a-z][
 @cache
 def commands() -> dict[str, set[str]]:
     """Return the options of each command of ``filerow``."""
+    pytest.importorskip("sphinx", reason="not covered: Sphinx is not installed; to install it: make site")
+    from tools.site.commands import markdown
+
     sections = re.split(r"^## filerow (\S+)$", markdown(), flags=re.MULTILINE)[1:]
     return {
         name: {"--help", *re.findall(r"`(-\S+?)[` ]", text)} for name, text in zip(sections[::2], sections[1::2], strict=True)
