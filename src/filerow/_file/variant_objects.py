@@ -6,7 +6,6 @@ stay: its maker stores it, looks for the original, and finds that still there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from filerow._document import Facts
@@ -14,13 +13,37 @@ from filerow._execution.batch import StepsJob, run_all, run_all_async
 from filerow._execution.steps import Call, Steps
 from filerow._log import cause_of, extras, logger, named
 from filerow._presentation import present
-from filerow._recipes import Recipe, Variants, computed_paths, variant_filename, variant_id, variant_path, variants_of
+from filerow._recipes import (
+    Recipe,
+    Variants,
+    computed_paths,
+    parted_variant,
+    variant_filename,
+    variant_id,
+    variant_path,
+    variants_of,
+)
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError, StorageError, StoragePermissionError, VariantError
 
-_OWN = re.compile(r"[0-9a-f]{32}\.[a-z]+")
+
+def stored_variants(backend: StorageBackend, path: str) -> Steps[list[ObjectInfo]]:
+    """Return what is stored of an object's variants and notes; one LIST request.
+
+    Variants of an object whose path goes on after this one's are not among them.
+    """
+    folder = variants_of(path).removesuffix("/")
+
+    def here() -> list[ObjectInfo]:
+        return list(backend.list(folder))
+
+    async def there() -> list[ObjectInfo]:
+        return [info async for info in backend.list_async(folder)]
+
+    found: list[ObjectInfo] = yield Call(here, there)
+    return [info for info in found if (parted := parted_variant(info.path)) is not None and parted[0] == path]
 
 
 class ListVariants(StepsJob):
@@ -36,25 +59,14 @@ class ListVariants(StepsJob):
         self.error: StorageError | None = None
         self.path = path
         self._backend = backend
-        self._prefix = variants_of(path)
 
     def _steps(self) -> Steps[None]:
         try:
-            self.found = yield Call(self._list, self._list_async)
+            self.found = [info.path for info in (yield from stored_variants(self._backend, self.path))]
         except InvalidPathError:  # no object can be there
             self.found = []
         except StorageError as error:
             self.error = error
-
-    def _list(self) -> list[str]:
-        return [one.path for one in self._backend.list(self._prefix[:-1]) if self._is_own(one)]
-
-    async def _list_async(self) -> list[str]:
-        return [one.path async for one in self._backend.list_async(self._prefix[:-1]) if self._is_own(one)]
-
-    def _is_own(self, info: ObjectInfo) -> bool:
-        """Return True unless it is of an object whose path goes on after this one's."""
-        return _OWN.fullmatch(info.path, len(self._prefix)) is not None
 
 
 def list_all(jobs: Sequence[ListVariants]) -> Call:

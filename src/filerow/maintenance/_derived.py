@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from filerow._execution.batch import StepsJob, raise_if, run_all
 from filerow._execution.steps import Call, Steps
-from filerow._recipes import FAILED, parted_variant, variants_of
+from filerow._file.variant_objects import stored_variants
+from filerow._recipes import FAILED, parted_variant
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError, StorageError
@@ -51,16 +52,8 @@ def stored_variant(info: ObjectInfo) -> StoredVariant | None:
 
 def variants_at(backend: StorageBackend, path: str) -> Steps[list[StoredVariant]]:
     """Return what is stored of an object's variants and notes; one LIST request."""
-    folder = variants_of(path).removesuffix("/")
-
-    def here() -> list[ObjectInfo]:
-        return list(backend.list(folder))
-
-    async def there() -> list[ObjectInfo]:
-        return [info async for info in backend.list_async(folder)]
-
-    found: list[ObjectInfo] = yield Call(here, there)
-    return [one for one in map(stored_variant, found) if one is not None and one.original == path]
+    found = yield from stored_variants(backend, path)
+    return [one for one in map(stored_variant, found) if one is not None]
 
 
 class VariantListing(StepsJob):
