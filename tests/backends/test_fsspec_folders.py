@@ -41,7 +41,7 @@ def folder() -> str:
     return uuid.uuid4().hex
 
 
-@pytest.fixture(params=[local, sftp, ftp, smb])
+@pytest.fixture(params=[local, *(pytest.param(each, marks=pytest.mark.servers) for each in (sftp, ftp, smb))])
 def made(request: pytest.FixtureRequest) -> Callable[[], FSSpecBackend]:
     return lambda: request.param(request.getfixturevalue, "docs")
 
