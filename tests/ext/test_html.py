@@ -195,6 +195,21 @@ def test_img_leaves_sizes_to_whoever_gives_one(photo: FileObject) -> None:
     assert found["decoding"] == "sync"
 
 
+@pytest.mark.parametrize("content_type", ["application/pdf", "text/plain", "video/mp4"])
+def test_a_file_that_is_not_an_image_makes_no_element(photo: FileObject, content_type: str) -> None:
+    other = FileObject.from_dict({**photo.to_dict(), "content_type": content_type})
+
+    assert img(other, Resize(width=40)) == ""
+    assert asyncio.run(img_async(other, WIDE, Resize(width=40))) == ""
+
+
+@pytest.mark.parametrize("content_type", ["image/webp", "application/octet-stream", None])
+def test_a_file_that_may_be_an_image_makes_an_element(photo: FileObject, content_type: str | None) -> None:
+    other = FileObject.from_dict({**photo.to_dict(), "content_type": content_type})
+
+    assert only_img(img(other, Resize(width=40)))["src"]
+
+
 def test_img_of_no_photo_is_empty() -> None:
     assert img(None, "thumb") == ""
     with pytest.raises(TypeError, match="at least one variant"):

@@ -51,7 +51,8 @@ def img(
     chooses among all of them (``srcset``) by ``sizes`` and its screen.
 
     Args:
-        file: A stored file. ``None`` makes an empty text, so that templates need no condition.
+        file: A stored file. ``None``, and a file whose content type is not an image's, make an empty text, so that templates need
+            no condition.
         *variants: Names in the column's ``variants=``, or recipes; at least one.
         sizes: How wide the image is on the page, as in HTML. Default: ``100vw`` for several variants.
         alt: What the image shows, for those who do not see it. Empty: it is an ornament.
@@ -112,6 +113,8 @@ def _img(
     if not isinstance(file, FileObject):
         raise TypeError(f"img() shows a FileObject, not {type(file).__name__}")
     variants = [file.variant(one) for one in wanted]
+    if not _may_be_image(file.content_type):
+        return Markup("")
     sizes = extra.pop("sizes") or "100vw"
     attributes: dict[str, object] = {}
     if len(variants) == 1:
@@ -124,6 +127,11 @@ def _img(
     if not {"width", "height"}.intersection(extra):
         attributes |= {"width": variants[0].width, "height": variants[0].height}
     return _tag({**attributes, "decoding": "async", **extra})
+
+
+def _may_be_image(content_type: str | None) -> bool:
+    """Return False for a type that no worker makes an image of."""
+    return content_type in {None, "application/octet-stream"} or content_type.startswith("image/")
 
 
 def _name_of(name: str) -> str:
