@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Column, Integer, MetaData, Table, insert, select, update
+from sqlalchemy import JSON, Column, Engine, Integer, MetaData, Table, create_engine, insert, select, text, update
 
 from filerow import FileObject, StoredObject, storages
 from filerow.backends.base import StorageBackend
@@ -287,6 +287,75 @@ def test_what_another_row_lists_or_declares_stays(gallery: Place) -> None:
     assert len(made(gallery)) == 3
     assert run(gallery, "user.photo", prune=True, older_than=NOW).changed == 1
     assert made(gallery) == {shared.variant(THUMB).path, shared.variant(SMALL).path}
+
+
+UNCLEAR: list[Mapping[str, Any]] = [
+    {"v": 2, "later": True},
+    {"variants": {"a later release": "keeps them so"}},
+    {"size": "many"},
+    {"backend": "former"},
+    {"backend": "alias"},
+]
+
+
+@pytest.mark.parametrize("changes", UNCLEAR, ids=",".join)
+@HERE
+def test_what_a_row_names_in_another_way_stays(gallery: Place, changes: Mapping[str, Any]) -> None:
+    """A document of a later release, or under another key of the same place, may list any variant."""
+    backend: Any = storages.get_backend("docs")
+    storages.register_backend(LocalBackend("alias", backend.root, fsync=False))
+    ids = [photo(gallery).variant(OLD).id]
+    shared = photo(gallery, variants=ids)
+    gallery.row("user.plain", {**shared.to_dict(), **changes})
+    shared.variant(OLD).get_content()
+    done = run(gallery, "user.photo", prune=True, older_than=NOW)
+    assert (done.changed, made(gallery)) == (0, {shared.variant(OLD).path})
+    reported = {one.code for one in done.findings}
+    assert reported == (set() if "backend" in changes else {"unreadable-documents"})
+
+
+def filtered_by_a_policy(place: Place) -> tuple[MetaData, Engine]:
+    role = f"pruning_{place.engine.url.database}"
+    with place.engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        connection.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"))
+        connection.execute(text('ALTER TABLE "user" ENABLE ROW LEVEL SECURITY'))
+        connection.execute(text('CREATE POLICY photos ON "user" USING (album IS NULL)'))
+    return place.metadata, create_engine(place.engine.url.set(username=role))
+
+
+def through_a_view(place: Place) -> tuple[MetaData, Engine]:
+    with place.engine.begin() as connection:
+        connection.execute(text('CREATE VIEW photographer AS SELECT * FROM "user" WHERE album IS NULL'))
+    metadata = MetaData()
+    kind = StoredObject("docs", variants={"thumb": THUMB})
+    Table("photographer", metadata, Column("id", Integer, primary_key=True), Column("photo", kind))
+    Outbox(metadata)
+    return metadata, create_engine(place.engine.url)
+
+
+@pytest.mark.parametrize(
+    ("database", "store", "hide"),
+    [("postgresql", "local", filtered_by_a_policy), ("postgresql", "local", through_a_view)],
+    indirect=["database", "store"],
+)
+@pytest.mark.one_in(1)
+def test_who_may_not_see_all_rows_prunes_nothing(gallery: Place, hide: Callable[[Place], tuple[MetaData, Engine]]) -> None:
+    ids = [photo(gallery).variant(OLD).id]
+    shared = photo(gallery)
+    gallery.row("user.album", [{**shared.to_dict(), "variants": ids}])
+    shared.variant(OLD).get_content()
+    metadata, engine = hide(gallery)
+    (column,) = {name for table in metadata.tables.values() for name in [f"{table.name}.photo"] if "photo" in table.columns}
+    for options in ({}, {"dry_run": True}):
+        with pytest.raises(MaintenanceRefusedError):
+            list(variants(metadata, engine, column, prune=True, older_than=NOW, **options))
+    engine.dispose()
+    assert made(gallery) == {shared.variant(OLD).path}
+    with gallery.engine.begin() as connection:
+        if metadata is gallery.metadata:
+            connection.execute(text(f"DROP OWNED BY {engine.url.username}"))
+            connection.execute(text(f"DROP ROLE {engine.url.username}"))
 
 
 class Changing(LocalBackend):

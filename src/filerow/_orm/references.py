@@ -321,10 +321,14 @@ def _note_owned(named: Named, wanted: Mapping[str, Sequence[Ref]], column: FileC
     if value is None or readable == (len(value) if isinstance(value, list) else 1):
         return
     named.unreadable[column] = named.unreadable.get(column, 0) + 1
+    for path in _paths_somewhere_in(value, wanted):
+        named.refs.update(wanted[path])
+
+
+def _paths_somewhere_in(value: Any, paths: Iterable[str]) -> list[str]:
+    """Return those of some paths that a value has anywhere, if only in a text."""
     text = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).replace("\\/", "/")
-    for path, those in wanted.items():
-        if path in text:
-            named.refs.update(those)
+    return [path for path in paths if path in text]
 
 
 def _note_owner(named: Named, ref: Ref, column: FileColumn, key: object) -> None:
@@ -433,6 +437,27 @@ def rows_naming(
             for document in documents_in(value):
                 if _located(document) in wanted:
                     yield column, key, document
+
+
+def documents_with(connection: Connection, metadata: MetaData, paths: Iterable[str]) -> Iterator[tuple[FileColumn, str, Any]]:
+    """Yield each document that has one of some paths, under any key and version.
+
+    It comes with its column and the path. What this release cannot read is among them if it has the
+    path anywhere.
+
+    Args:
+        connection: As for :func:`referenced`.
+        metadata: The columns to query are in its tables.
+        paths: The paths, any number.
+    """
+    wanted = sorted(set(paths))
+    for column in file_columns(metadata) if wanted else ():
+        for value, _ in _values(connection, column, wanted):
+            found = decoded(value)
+            for document in found if isinstance(found, list) else [found]:
+                path = _path_in(document) if isinstance(document, dict) else None
+                named = _paths_somewhere_in(document, wanted) if path is None else {path}.intersection(wanted)
+                yield from ((column, one, document) for one in named)
 
 
 def _located(document: dict[str, Any]) -> Ref | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -19,8 +18,9 @@ from filerow._execution.batch import StepsJob, call, raise_if, run_all
 from filerow._execution.steps import Call, Steps
 from filerow._media_types import OCTET_STREAM
 from filerow._orm.ownership import Ref
-from filerow._orm.references import FileColumn, column_named, rows_naming
-from filerow._orm.visibility import filtered
+from filerow._orm.references import FileColumn, column_named, documents_with
+from filerow._orm.visibility import filtered, unfiltered
+from filerow._paths import is_generated
 from filerow._recipes import Recipe, Variants, extension_of, variant_id, variant_path
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
@@ -78,13 +78,13 @@ def variants(
     Returns:
         Progress after each batch: ``done`` rows, ``changed`` variants, ``transferred`` bytes of new ones. Findings: ``missing``
         (an original), ``not-made``, ``not-deleted``, ``unreadable``, ``unknown-backend``, ``changed-meanwhile``, ``rows-hidden``,
-        ``guest``.
+        ``unreadable-documents`` (what such a document names keeps its variants), ``guest``.
 
     Raises:
         LookupError: There is no such column.
         ValueError: The column declares no such variants, the table has no primary key, or an option is invalid.
         WorkerError: No worker can be started here.
-        MaintenanceRefusedError: Another database deletes in this place, so nothing is removed.
+        MaintenanceRefusedError: With ``prune``: the database may hide rows, or another one deletes in this place.
         StorageError: A store failed; the last progress has the cursor to continue from.
     """
     found = column_named(metadata, column)
@@ -148,10 +148,7 @@ class _Work:
 
     def run(self, batch: int, resume: str | None) -> Iterator[Progress]:
         """Work through the rows, and yield the progress after each batch."""
-        with self.engine.connect() as connection:
-            if filtered(connection, [self.column.table]):
-                message = "row level security shows this user only some rows of the table, or could: the others are passed over"
-                self.findings.append(Finding("rows-hidden", message, "warning", self.column.table.fullname))
+        self.begin()
         done, total = 0, None if resume is not None else count(self.engine, self.column)
         cursor = resume
         for page in rows(self.engine, self.column, batch=batch, resume=resume):
@@ -168,6 +165,10 @@ class _Work:
             yield self._progress(done, total, cursor)
         if self.findings or not done:
             yield self._progress(done, total, cursor)
+
+    def begin(self) -> None:
+        """Look at the table before the first batch."""
+        raise NotImplementedError
 
     def page(self, originals: Sequence[_Original]) -> None:
         """Do the work for some files."""
@@ -210,6 +211,13 @@ class _Making(_Work):
     def __init__(self, column: FileColumn, engine: Engine, concurrency: int, recipes: Variants, *, dry_run: bool) -> None:
         super().__init__(column, engine, concurrency, dry_run=dry_run)
         self._recipes = recipes
+
+    def begin(self) -> None:
+        """Report that rows may be hidden."""
+        with self.engine.connect() as connection:
+            if filtered(connection, [self.column.table]):
+                message = "row level security shows this user only some rows of the table, or could: the others are passed over"
+                self.findings.append(Finding("rows-hidden", message, "warning", self.column.table.fullname))
 
     def page(self, originals: Sequence[_Original]) -> None:
         """See :class:`_Work`."""
@@ -331,8 +339,17 @@ class _Pruning(_Work):
     def __init__(self, column: FileColumn, engine: Engine, concurrency: int, before: float, *, dry_run: bool) -> None:
         super().__init__(column, engine, concurrency, dry_run=dry_run)
         self._before = before
-        self._places = Places(Census(column.table.metadata, engine, ()), "sweep")
+        self._census = Census(column.table.metadata, engine, ())
+        self._places = Places(self._census, "sweep")
         self._ours: dict[str, bool] = {}
+
+    def begin(self) -> None:
+        """Check that all rows can be seen, since one of them may list what goes.
+
+        Raises:
+            MaintenanceRefusedError: Some may not.
+        """
+        self._census.check_shows_all()
 
     def page(self, originals: Sequence[_Original]) -> None:
         """See :class:`_Work`."""
@@ -345,10 +362,10 @@ class _Pruning(_Work):
             self.would_change += sum(len(found) for _, found in old)
             return
         lost = self._unlist(old)
-        kept = self._wanted_by_rows(old)
+        kept = self._kept_by_rows(old)
         for original, found in old:
             if original.row.key not in lost:
-                self._delete(original, [one for one in found if one.is_note or (_ref(original.facts), one.id) not in kept])
+                self._delete(original, [one for one in found if not kept.keeps(original.facts, one)])
 
     def _may_delete(self, key: str) -> bool:
         """Return True if this database deletes in a backend.
@@ -392,15 +409,18 @@ class _Pruning(_Work):
             self.findings.append(Finding("changed-meanwhile", message, "info", where, advice="run it again"))
         return {one.key for one in outcome.lost}
 
-    def _wanted_by_rows(self, old: Sequence[tuple[_Original, Sequence[StoredVariant]]]) -> set[tuple[Ref, str]]:
+    def _kept_by_rows(self, old: Sequence[tuple[_Original, Sequence[StoredVariant]]]) -> _Kept:
         """Return what any document lists, or the column that it is in declares."""
-        kept: set[tuple[Ref, str]] = set()
-        with self.engine.connect() as connection:
-            for column, _, document in rows_naming(connection, self.column.table.metadata, {_ref(one.facts) for one, _ in old}):
-                with suppress(DocumentError, VariantError):
-                    facts = facts_from(document)
-                    kept.update((_ref(facts), one) for one in facts.variants)
-                    kept.update((_ref(facts), variant_id(facts, recipe)) for _, recipe in column.type.variants)
+        kept, metadata = _Kept(set(), set()), self.column.table.metadata
+        with self.engine.connect() as connection, unfiltered(connection):
+            for column, path, document in documents_with(connection, metadata, {one.facts.path for one, _ in old}):
+                try:
+                    kept.add(facts_from(document), column.type.variants)
+                except DocumentError:
+                    kept.doubtful.add(path)
+                    message = "this release cannot read a document that names this object, so its variants stay"
+                    advice = "upgrade Filerow, or have filerow check name the rows and repair them"
+                    self.findings.append(Finding("unreadable-documents", message, "error", column.name, path=path, advice=advice))
         return kept
 
     def _delete(self, original: _Original, found: Sequence[StoredVariant]) -> None:
@@ -412,8 +432,38 @@ class _Pruning(_Work):
             self.findings.append(Finding("not-deleted", str(error), "error", where, backend.key, path))
 
 
-def _ref(facts: Facts) -> Ref:
-    return Ref(facts.backend, facts.path)
+class _Kept(NamedTuple):
+    """The variants that rows keep.
+
+    Attributes:
+        known: Objects with the ids of variants that stay.
+        doubtful: The paths of objects whose variants all stay, since a document cannot be read.
+    """
+
+    known: set[tuple[Ref, str]]
+    doubtful: set[str]
+
+    def add(self, facts: Facts, declared: Variants) -> None:
+        """Keep what a document lists, and its column declares."""
+        try:
+            self.known.update((_object(facts), variant_id(facts, recipe)) for _, recipe in declared)
+        except VariantError:  # nothing is known of its content, so nobody can say which of them are declared
+            self.doubtful.add(facts.path)
+        if not storages.is_registered(facts.backend):  # it may be any
+            self.doubtful.add(facts.path)
+        self.known.update((_object(facts), one) for one in facts.variants)
+
+    def keeps(self, original: Facts, one: StoredVariant) -> bool:
+        """Return True if a variant of an object stays."""
+        return original.path in self.doubtful or not (one.is_note or (_object(original), one.id) not in self.known)
+
+
+def _object(facts: Facts) -> Ref:
+    """Return what stands for a file's object, whatever its backend is called.
+
+    A generated path is enough. A chosen one may exist in several backends.
+    """
+    return Ref("" if is_generated(facts.path) else facts.backend, facts.path)
 
 
 def _without(value: Any, gone: dict[int, set[str]]) -> Any:
