@@ -13,6 +13,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "filerow"
 FILES = sorted(SOURCE.rglob("*.py"))
+DESIGN = SOURCE.parent.parent / "docs" / "design.md"
 
 # From the ground up. A package imports packages of its own rank or of ranks above it in this list; "" is `filerow` itself.
 RANKS: list[set[str]] = [
@@ -167,6 +168,35 @@ def test_the_rules_are_about_files_that_exist() -> None:
     assert {module for pair in LATE for module in pair} <= set(MODULES)
 
 
+def test_the_design_shows_the_same_direction() -> None:
+    """``docs/design.md`` draws RANKS from above; what only programs that are frozen read is left out."""
+    (drawn,) = re.findall(r"```text\n(cli,[^`]+)```", DESIGN.read_text())
+    shown = [set(rank.replace(" ", "").split(",")) for rank in "".join(drawn.split("\n")).split("→")]
+    assert shown == [rank - {"_pyinstaller"} for rank in reversed(RANKS) if rank != {""}]
+
+
+def test_the_design_has_a_room_for_each_module() -> None:
+    """Its table names every package, and the files of those whose files have plain names."""
+    table = DESIGN.read_text().partition("| room |")[2].partition("\n\n")[0]
+    rooms = {name.rstrip("/") for line in table.splitlines()[2:] for name in rooms_in(line)}
+    plain = {module.replace(".", "/") for module in MODULES if re.fullmatch(r"_(execution|file|orm|validation)\.\w+", module)}
+    packages = {name.partition("/")[0] for name in rooms}
+    assert {package for rank in RANKS for package in rank if package} - packages == set()
+    assert plain - rooms == set()
+    assert rooms <= {module.replace(".", "/") for module in MODULES}
+
+
+def rooms_in(line: str) -> Iterator[str]:
+    """Yield what a row of the table is about: packages and files, and those that it names in a private package."""
+    first, text = line.split("|")[1:3]
+    names = re.findall(r"`([\w/]+)`", first)
+    package, _, file = names[0].partition("/")
+    within = f"{package}/" if file else ""  # the first name of a row says for all where they are
+    yield from (within + name.removeprefix(within) for name in names)
+    if names[0].startswith("_") and not file:
+        yield from (name for one in re.findall(r"`([a-z_]+)`", text) if (name := f"{package}/{one}").replace("/", ".") in MODULES)
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module: str) -> None:
     wrong = [
@@ -190,6 +220,18 @@ def test_there_are_no_import_cycles() -> None:
         for module in ready:
             del left[module]
     assert not left
+
+
+def test_no_import_is_hidden_in_a_string() -> None:
+    """``import_module("filerow...")`` would be in none of these rules."""
+    hidden = [
+        f"{module}, line {node.lineno}"
+        for module, file in MODULES.items()
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__"))
+        if any(isinstance(part, ast.Constant) and str(part.value).startswith("filerow") for part in ast.walk(node))
+    ]
+    assert not hidden
 
 
 def is_public(module: str) -> bool:
