@@ -1,8 +1,9 @@
 """What renames, versions, shapes, archives, policies and further databases do to maintenance, on every database (P13).
 
-Each case stores files, changes something, and has check, doctor, sweep and drain run as an application would that knows nothing
-of it. At every moment the live file is there. What has no row goes in the end, or something refuses and says what to do; then
-that is done, and it goes. ``pytest -s`` prints a line for each round: check, doctor, sweep, drain, sweep of everything.
+Each case stores files with variants, changes something, and has check, doctor, sweep and drain run as an application would that
+knows nothing of it. At every moment the live file is there, with its variant. What has no row goes in the end, or something
+refuses and says what to do; then that is done, and it goes. ``pytest -s`` prints a line for each round: check, doctor, sweep,
+drain, sweep of everything.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from filerow.outbox import Outbox
 from tests.databases import NAMES, EmptyDatabase
 
 LIVE, GONE, ORPHAN = (f"paper/file/01900000000070008000000000{n:06d}.png" for n in (1, 2, 3))
+
+VARIANTS = {path: f"_filerow/variants/{path}/{'0' * 32}.webp" for path in (LIVE, GONE, ORPHAN)}
 
 HARMLESS = {"truncate-hidden", "replace-hidden", "no-outbox", "drainer-not-running", "outbox-late"}
 """What the doctor says of a database where nothing is wrong."""
@@ -118,7 +121,8 @@ class World:
             work(Operations(MigrationContext.configure(connection)))
 
     def objects(self) -> set[str]:
-        return {str(file.relative_to(self.folder)) for file in self.folder.rglob("*.png")}
+        found = [file.relative_to(self.folder).as_posix() for file in self.folder.rglob("*") if file.is_file()]
+        return {path for path in found if not path.startswith("staged/places/")}
 
 
 # -- what happens ----------------------------------------------------------------------------------------------------------
@@ -376,7 +380,7 @@ def run(world: World, after: After) -> Round:
     options: dict[str, Any] = {"grace": timedelta(0), "delete": True, "also": also, "former": after.former}
 
     def alive(found: set[str]) -> set[str]:
-        assert world.dropped or LIVE in world.objects()
+        assert world.dropped or {LIVE, VARIANTS[LIVE]} <= world.objects()
         return found
 
     return Round(
@@ -403,7 +407,8 @@ def test_nothing_live_goes_and_nothing_stays_for_good(
 ) -> None:
     folder = tmp_path / "docs"
     docs = storages.register_backend(f"file://{folder}", key="docs", fsync=False)
-    for path in (LIVE, GONE, ORPHAN):
+    everything = {*VARIANTS, *VARIANTS.values()}
+    for path in everything:
         docs.put(path, b"x")
     world = World(database.name, database.engine(), folder, outbox)
     after = {**EVERYWHERE, **ON_POSTGRESQL}[case](world)
@@ -415,7 +420,7 @@ def test_nothing_live_goes_and_nothing_stays_for_good(
     for one in found.deleting if after.refuses else ():
         assert not one or re.search(after.refuses, " ".join(one)), one
     if after.refuses:
-        assert world.objects() == {LIVE, GONE, ORPHAN}, "who refuses deletes nothing"
+        assert world.objects() == everything, "who refuses deletes nothing"
     if after.keeps:
         assert after.keeps in set().union(*found.deleting)
     if after.remedy is not None:
@@ -424,4 +429,4 @@ def test_nothing_live_goes_and_nothing_stays_for_good(
         sys.stdout.write(f"{label} {found}\n")
         assert found.doctor & after.doctor if after.doctor else not found.doctor
     assert not [code for one in found.deleting for code in one if code.startswith("refused")]
-    assert world.objects() == (set() if world.dropped else {LIVE})
+    assert world.objects() == (set() if world.dropped else {LIVE, VARIANTS[LIVE]})
