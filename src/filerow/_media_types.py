@@ -27,6 +27,7 @@ _OOXML = "application/vnd.openxmlformats-officedocument."
 _DOCX, _XLSX, _PPTX = f"{_OOXML}wordprocessingml.document", f"{_OOXML}spreadsheetml.sheet", f"{_OOXML}presentationml.presentation"
 _DOTX, _XLTX = f"{_OOXML}wordprocessingml.template", f"{_OOXML}spreadsheetml.template"
 _POTX, _PPSX = f"{_OOXML}presentationml.template", f"{_OOXML}presentationml.slideshow"
+_ODF = "application/vnd.oasis.opendocument."
 _DOCM, _DOTM = "application/vnd.ms-word.document.macroenabled.12", "application/vnd.ms-word.template.macroenabled.12"
 _XLSM, _XLTM = "application/vnd.ms-excel.sheet.macroenabled.12", "application/vnd.ms-excel.template.macroenabled.12"
 _XLSB, _XLAM = "application/vnd.ms-excel.sheet.binary.macroenabled.12", "application/vnd.ms-excel.addin.macroenabled.12"
@@ -113,12 +114,14 @@ _ALIASES: dict[str, str] = {
     "application/rtf": "text/rtf text/richtext application/x-rtf",
     "application/postscript": "application/eps application/x-eps image/eps image/x-eps",
     "application/msword": "application/doc application/x-msword application/vnd.msword application/word application/ms-word",
-    EXCEL: "application/msexcel application/x-msexcel application/x-excel application/xls application/x-xls application/excel",
-    "application/vnd.ms-powerpoint": "application/mspowerpoint application/powerpoint application/x-mspowerpoint",
+    EXCEL: "application/msexcel application/x-msexcel application/x-excel application/xls application/x-xls application/excel "
+    "application/ms-excel application/vnd.excel application/vnd.msexcel",
+    "application/vnd.ms-powerpoint": "application/mspowerpoint application/powerpoint application/x-mspowerpoint "
+    "application/ms-powerpoint application/vnd.powerpoint application/vnd.mspowerpoint application/ppt application/x-ppt",
     # archives
     "application/zip": "application/x-zip application/x-zip-compressed application/zip-compressed multipart/x-zip",
-    "application/gzip": "application/x-gzip application/gzip-compressed application/x-gunzip application/tgz application/x-tgz "
-    "application/x-compressed-tar application/x-gtar-compressed",
+    "application/gzip": "application/x-gzip application/gz application/x-gz application/gzip-compressed application/x-gunzip "
+    "application/tgz application/x-tgz application/x-compressed-tar application/x-gtar-compressed",
     "application/x-7z-compressed": "application/7z application/x-7zip application/x-7z",
     "application/vnd.rar": "application/x-rar application/x-rar-compressed application/rar",
     "application/x-tar": "application/tar application/x-gtar application/x-ustar",
@@ -138,11 +141,11 @@ _ALIASES: dict[str, str] = {
     # the rest
     "application/vnd.microsoft.portable-executable": "application/x-msdownload application/x-dosexec application/x-exe "
     "application/x-ms-dos-executable application/exe application/dos-exe application/x-winexe",
-    "application/vnd.sqlite3": "application/x-sqlite3",
+    "application/vnd.sqlite3": "application/x-sqlite3 application/sqlite3 application/sqlite application/x-sqlite",
     "application/x-executable": "application/x-elf application/x-sharedlib application/x-pie-executable application/x-object",
     "application/java-vm": "application/x-java-applet application/x-java-class",
-    "application/vnd.apache.parquet": "application/x-parquet",
-    "application/x-hdf5": "application/x-hdf application/vnd.hdf5",
+    "application/vnd.apache.parquet": "application/x-parquet application/parquet",
+    "application/x-hdf5": "application/x-hdf application/vnd.hdf5 application/hdf5",
     "application/fits": "image/fits",
     "application/x-shockwave-flash": "application/vnd.adobe.flash.movie",
     "application/x-ole-storage": "application/x-cfb application/cdfv2 application/cdfv2-corrupt application/x-cdf",
@@ -189,6 +192,23 @@ _EXTENSIONS: dict[str, str] = {
     ".wma": "audio/x-ms-wma", ".wmf": "image/wmf", ".wmv": "video/x-ms-wmv", ".woff": "font/woff", ".woff2": "font/woff2",
     ".wv": "audio/x-wavpack", ".xcf": "image/x-xcf", ".xlam": _XLAM, ".xlsb": _XLSB, ".xlsm": _XLSM, ".xlsx": _XLSX,
     ".xltm": _XLTM, ".xltx": _XLTX, ".yaml": "application/yaml", ".yml": "application/yaml", ".zst": "application/zstd",
+    ".aif": "audio/aiff", ".aifc": "audio/aiff", ".aiff": "audio/aiff", ".arrow": "application/vnd.apache.arrow.file",
+    ".avro": "application/vnd.apache.avro", ".bz2": "application/x-bzip2", ".cab": "application/vnd.ms-cab-compressed",
+    ".class": "application/java-vm", ".dcm": "application/dicom", ".deb": "application/vnd.debian.binary-package",
+    ".doc": "application/msword", ".eot": "application/vnd.ms-fontobject",
+    ".exe": "application/vnd.microsoft.portable-executable", ".jpe": "image/jpeg", ".mpe": "video/mpeg", ".qt": "video/quicktime",
+    ".glb": "model/gltf-binary", ".gz": "application/gzip", ".h5": "application/x-hdf5", ".hdf5": "application/x-hdf5",
+    ".kmz": "application/vnd.google-earth.kmz", ".ktx": "image/ktx", ".ktx2": "image/ktx2",
+    ".mobi": "application/x-mobipocket-ebook", ".mpp": "application/vnd.ms-project", ".msg": "application/vnd.ms-outlook",
+    ".nc": "application/x-netcdf", ".npy": "application/x-npy", ".odg": _ODF + "graphics", ".odp": _ODF + "presentation",
+    ".ods": _ODF + "spreadsheet", ".odt": _ODF + "text", ".otg": _ODF + "graphics-template",
+    ".otp": _ODF + "presentation-template", ".ots": _ODF + "spreadsheet-template", ".ott": _ODF + "text-template",
+    ".parquet": "application/vnd.apache.parquet", ".pcap": "application/vnd.tcpdump.pcap",
+    ".pps": "application/vnd.ms-powerpoint", ".ppt": "application/vnd.ms-powerpoint", ".xlt": EXCEL,
+    ".ps": "application/postscript", ".rpm": "application/x-rpm", ".sqlite": "application/vnd.sqlite3",
+    ".sqlite3": "application/vnd.sqlite3", ".swf": "application/x-shockwave-flash", ".tar": "application/x-tar",
+    ".usdz": "model/vnd.usdz+zip", ".vsd": "application/vnd.visio", ".wasm": "application/wasm", ".xls": EXCEL,
+    ".xz": "application/x-xz", ".zip": "application/zip",
 }  # fmt: skip
 
 _OLE = "application/x-ole-storage"
@@ -248,11 +268,11 @@ _FAMILIES = (
     }),
 )  # fmt: skip
 _ZIP = "application/zip"
-_IN_ZIP = REFINED[ENCRYPTED_OFFICE] | {
+IN_ZIP = REFINED[ENCRYPTED_OFFICE] | {
     "application/vnd.ms-visio.drawing", "application/epub+zip", "application/java-archive",
     "application/vnd.android.package-archive", "application/vnd.google-earth.kmz", "image/openraster",
     "model/3mf", "model/vnd.usdz+zip",
-    *(f"application/vnd.oasis.opendocument.{kind}{template}" for kind in ("text", "spreadsheet", "presentation", "graphics")
+    *(f"{_ODF}{kind}{template}" for kind in ("text", "spreadsheet", "presentation", "graphics")
       for template in ("", "-template")),
 }  # fmt: skip
 """What browsers call a ZIP where no program for it is installed."""
@@ -334,7 +354,7 @@ def may_be_called(announced: str, actual: str) -> bool:
     announced, actual = canonical(announced), canonical(actual)
     if announced in {actual, OCTET_STREAM} or (actual in _GENERIC and announced.startswith("application/")):
         return True
-    if announced == _ZIP and (actual in _IN_ZIP or actual.startswith("application/vnd.oasis.opendocument.")):
+    if announced == _ZIP and (actual in IN_ZIP or actual.startswith(_ODF)):
         return True
     return any(announced in family and actual in family for family in _FAMILIES)
 
@@ -342,7 +362,7 @@ def may_be_called(announced: str, actual: str) -> bool:
 def may_turn_out(announced: str) -> frozenset[str]:
     """Return what an honest upload of a type may turn out to be."""
     announced = canonical(announced)
-    inside = _IN_ZIP if announced == _ZIP else frozenset[str]()
+    inside = IN_ZIP if announced == _ZIP else frozenset[str]()
     return inside.union({announced}, *(family for family in _LOOKED_INTO if announced in family))
 
 

@@ -36,7 +36,10 @@ ALIASES = {
     "text/json": "application/json", "text/x-json": "application/json", "text/tsv": "text/tab-separated-values",
     "multipart/x-zip": "application/zip", "application/x-epub+zip": "application/epub+zip", "image/dng": "image/x-adobe-dng",
     "audio/m4b": "audio/mp4", "audio/mka": "audio/matroska", "audio/mp2": "audio/mpeg", "audio/aifc": "audio/aiff",
-    "application/tgz": "application/gzip", "text/x-tab-separated-values": "text/tab-separated-values",
+    "application/tgz": "application/gzip", "application/x-gz": "application/gzip",
+    "application/sqlite": "application/vnd.sqlite3",
+    "application/ms-excel": "application/vnd.ms-excel", "application/parquet": "application/vnd.apache.parquet",
+    "text/x-tab-separated-values": "text/tab-separated-values",
 }  # fmt: skip
 
 
@@ -82,6 +85,12 @@ def test_a_stored_document_shows_its_type_by_the_canonical_name() -> None:
         ("application/octetstream", "application/octet-stream"), ("text/pdfs", None), ("application/zips", "application/zip"),
         ("application/zipp", "application/zip"), ("application/vnd.openxmlformats", "application/vnd.openxmlformats*"),
         ("application/vnd.openxmlformats-officedocument", "application/vnd.openxmlformats-officedocument*"),
+        # the bytes of such files prove another name
+        ("application/odt", "application/vnd.oasis.opendocument.text"),
+        ("application/deb", "application/vnd.debian.binary-package"),
+        ("application/x-odt", "application/vnd.oasis.opendocument.text"), ("application/dcm", "application/dicom"),
+        ("application/x-docx", DOCX), ("text/ods", "application/vnd.oasis.opendocument.spreadsheet"),
+        ("application/msg", "application/vnd.ms-outlook"), ("application/glb", "model/gltf-binary"),
     ],
 )  # fmt: skip
 def test_rule_that_can_match_nothing_is_refused_when_declared(wrong: str, right: str | None) -> None:

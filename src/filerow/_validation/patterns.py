@@ -75,8 +75,9 @@ def _meant_by(wanted: str) -> str | None:
         return None
     if rest.startswith("vnd.") and any(name.startswith((f"{wanted}.", f"{wanted}-")) for name in known_names()):
         return f"{wanted}*"
+    unregistered = known_extension(f".{rest.removeprefix('x-')}") if rest.startswith("x-") else None
     if rest.startswith(_UNREGISTERED):
-        return None
+        return unregistered if unregistered in _recognised() else None  # bytes prove another name
     if rest in _TOP_LEVELS:
         return f"{rest}/*"
     by_name = known_extension(f".{rest}")

@@ -9,7 +9,19 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from filerow._media_types import CSV, EXCEL, OCTET_STREAM, REFINED, SVG, TSV, claimed_type, essence, is_signed, may_be_called
+from filerow._media_types import (
+    CSV,
+    EXCEL,
+    IN_ZIP,
+    OCTET_STREAM,
+    REFINED,
+    SVG,
+    TSV,
+    claimed_type,
+    essence,
+    is_signed,
+    may_be_called,
+)
 from filerow._validation.containers.asf import SIGNATURE as ASF
 from filerow._validation.containers.asf import TYPES as IN_ASF
 from filerow._validation.containers.asf import asf_type
@@ -19,6 +31,7 @@ from filerow._validation.containers.matroska import SIGNATURE as EBML
 from filerow._validation.containers.matroska import TYPES as IN_MATROSKA
 from filerow._validation.containers.matroska import matroska_type
 from filerow._validation.containers.ole import SIGNATURE as OLE
+from filerow._validation.containers.ole import TYPES as IN_OLE
 from filerow._validation.containers.ole import ole_type
 from filerow._validation.containers.zip import SIGNATURES as ZIPS
 from filerow._validation.containers.zip import zip_type
@@ -65,9 +78,9 @@ def sniff(head: bytes, read_at: ReadAt | None = None, size: int | None = None) -
 
 @cache
 def recognised() -> frozenset[str]:
-    """Return the recognisable images, sounds, films and fonts, and some documents."""
+    """Return the types that bytes prove, except a few documents in a ZIP."""
     refined = frozenset().union(*REFINED.values())
-    return by_first_bytes() | IN_ASF | IN_BOXES | IN_MATROSKA | refined | {SVG, "image/openraster"}
+    return by_first_bytes() | IN_ASF | IN_BOXES | IN_MATROSKA | IN_OLE | IN_ZIP | refined | {SVG}
 
 
 def is_announced_honestly(announced: str, actual: str) -> bool:

@@ -26,6 +26,9 @@ _BY_STREAM = {
     "visiodocument": "application/vnd.visio",
     "quill": "application/vnd.ms-publisher",
 }
+TYPES = frozenset({*_BY_STREAM.values(), "application/x-msi"})
+"""What such a file may be."""
+
 _MSI = bytes.fromhex("84100c0000000000c000000000000046")
 # Where the directory is not seen: what the first sector holds.
 _BY_FIRST_SECTOR = (
