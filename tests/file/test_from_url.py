@@ -323,8 +323,12 @@ def test_port_that_nobody_listens_on_is_one_error(fetch: Fetch) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"max_redirects": -1}, {"allow": ["here"]}, {"allow": "::1"}, {"max_size": "x"}]
-)
+    "options",
+    [
+        {"timeout": 0}, {"timeout": float("nan")}, {"timeout": float("inf")}, {"timeout": 1e300}, {"max_redirects": -1},
+        {"allow": ["here"]}, {"allow": "::1"}, {"max_size": "x"},
+    ],
+)  # fmt: skip
 def test_limit_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must be|max_size is"):
         FileObject.from_url("http://127.0.0.1/", **options)

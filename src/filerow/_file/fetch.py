@@ -35,6 +35,7 @@ _MOVED = frozenset({301, 302, 303, 307, 308})
 _OK = 200
 _DIGITS = 20
 _IN_MEMORY = 1 << 20
+_LONGEST = 86_400
 _HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("User-Agent", "filerow"), ("Connection", "close")]
 
 
@@ -404,6 +405,7 @@ def limits_of(
     Raises:
         ValueError: One of them makes no sense.
     """
-    if timeout <= 0 or max_redirects < 0:
-        raise ValueError(f"timeout must be more than 0 and max_redirects 0 or more, not {timeout} and {max_redirects}")
+    if not 0 < timeout <= _LONGEST or max_redirects < 0:  # nor not-a-number, which no comparison finds
+        limits = f"more than 0 and at most {_LONGEST} seconds, and max_redirects 0 or more"
+        raise ValueError(f"timeout must be {limits}, not {timeout} and {max_redirects}")
     return FetchLimits(max_size, timeout, max_redirects, networks(allow), tls)
