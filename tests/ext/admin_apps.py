@@ -63,6 +63,9 @@ class Book(Base):
         StoredObject("books", validators=[refuse_viruses], variants={"w80": Resize(width=80), "w40": Resize(width=40)})
     )
     pages: Mapped[FileObjectList] = mapped_column(StoredObject("books", multiple=True, max_size=1000, validators=[let_others]))
+    seal: Mapped[FileObject | None] = mapped_column(
+        StoredObject("books", variants={"w20": Resize(width=20)}, make_variants="commit")
+    )
 
 
 class Shelf(Base):

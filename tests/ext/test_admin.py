@@ -163,6 +163,7 @@ def test_a_mark_of_another_row_means_nothing(admin: Admin) -> None:
         ("cover", ("c.png", PNG + bytes(5000)), "more than the 2,000 bytes allowed"),
         ("file", ("a.txt", b"a virus"), "this is a virus"),
         ("pages", ("p.txt", bytes(2000)), "more than the 1,000 bytes allowed"),
+        ("seal", ("s.png", PNG[:50]), "since the image is broken"),  # which only the flush can know
     ],
 )
 def test_a_rules_error_is_shown_at_its_field(admin: Admin, field: str, file: tuple[str, bytes], said: str) -> None:

@@ -15,12 +15,16 @@ A base class of your own goes before it: ``class DocumentView(MyView, ModelView)
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._requirements import needs
-from filerow.ext._admin import MOST_IN_LIST, links_html, links_of, names_of
+from filerow.exceptions import FileValidationError
+from filerow.ext._admin import MOST_IN_LIST, links_html, links_of, names_of, refused
 
 with needs("flask-admin", "filerow.ext.flask_admin"):
     from flask_admin.contrib import sqla
@@ -36,6 +40,9 @@ if TYPE_CHECKING:  # Flask-Admin has no types
 
     class _View:
         def __init__(self, *arguments: Any, **options: Any) -> None: ...
+        def create_model(self, form: Any) -> Any: ...
+        def update_model(self, form: Any, model: Any) -> Any: ...
+        def handle_view_exception(self, exc: Exception) -> Any: ...
 
 else:
     _Converter, _View = AdminModelConverter, sqla.ModelView
@@ -66,6 +73,38 @@ class ModelView(_View):
             known = getattr(self, f"column_type_formatters{name}")
             ours = dict.fromkeys((FileObject, FileObjectList), format_value)
             setattr(self, f"column_type_formatters{name}", {**ours, **known})  # the first that fits is called
+
+    def create_model(self, form: Any) -> Any:
+        """Create a row, and show at its field a file that only the flush refuses."""
+        with _filled_in(form):
+            return super().create_model(form)
+
+    def update_model(self, form: Any, model: Any) -> Any:
+        """Update a row; see :meth:`create_model`."""
+        with _filled_in(form):
+            return super().update_model(form, model)
+
+    def handle_view_exception(self, exc: Exception) -> Any:
+        """Return True for an error that the form shows."""
+        if isinstance(exc, FileValidationError):
+            field = getattr(_form.get(), "_fields", {}).get(exc.field)
+            if field is not None:
+                field.errors = [*field.errors, refused(exc)]
+                return True
+        return super().handle_view_exception(exc)
+
+
+_form: ContextVar[Any] = ContextVar("filerow_admin_form", default=None)
+"""The form that the request under way has filled in."""
+
+
+@contextmanager
+def _filled_in(form: object) -> Generator[None]:
+    token = _form.set(form)
+    try:
+        yield
+    finally:
+        _form.reset(token)
 
 
 def _in_list(_view: object, value: object, _name: str) -> Markup:

@@ -1,6 +1,7 @@
 """starlette-admin: file columns as uploads in forms, as links in lists.
 
-Importing this module is enough: every ``starlette_admin.contrib.sqla.ModelView`` finds columns of type ``StoredObject``::
+Importing this module is enough: every ``starlette_admin.contrib.sqla.ModelView`` finds columns of type ``StoredObject``, and
+shows at its field a file that only the flush refuses, such as an image of which no variant can be made::
 
     from starlette_admin.contrib.sqla import Admin, ModelView
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Self
 
 from filerow._orm.column import StoredObject
@@ -45,7 +47,9 @@ with needs("starlette-admin", "filerow.ext.starlette_admin"):
     from markupsafe import Markup, escape
     from starlette.datastructures import FormData
     from starlette.requests import Request
+    from starlette_admin.contrib.sqla import ModelView
     from starlette_admin.contrib.sqla.converters import register_converter
+    from starlette_admin.exceptions import FormValidationError
     from starlette_admin.helpers import html_params
     from starlette_admin.types import RequestAction
 
@@ -187,3 +191,18 @@ def _field_of(*, name: str, column: Any, **_: Any) -> FileField:
     kind: StoredObject = column.type
     required = not (column.nullable or kind.multiple or column.default or column.server_default)
     return FileField(name, column=kind, required=required, help_text=column.comment)
+
+
+_handle_exception = ModelView.handle_exception
+
+
+@wraps(_handle_exception)
+async def _handle_refusals(self: ModelView, request: Request, exc: Exception) -> None:
+    """Show at its field what a flush has refused."""
+    if isinstance(exc, FileValidationError) and exc.field:
+        raise FormValidationError({exc.field: refused(exc)}) from exc
+    await _handle_exception(self, request, exc)
+
+
+# starlette-admin has no other place for errors of a flush; a view with a method of its own goes first
+ModelView.handle_exception = _handle_refusals  # type: ignore[method-assign]
