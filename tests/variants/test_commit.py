@@ -32,12 +32,14 @@ from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import FileValidationError, RecipeError, VariantRefusedError
 from filerow.hooks import Event, subscribe, unsubscribe
+from filerow.http import answer
 from filerow.maintenance import sweep
 from filerow.testing import Fault, FaultyBackend
 from filerow.variants import Custom, Resize, Thumbnail, VariantWorkers, configure, configure_urls, make_variant
 from tests.backends.stores import s3_options
 from tests.variants import killed_commit
 from tests.variants.pictures import four_colours, png_of_zeros, saved, seen
+from tests.variants.shop import parts
 
 PICTURE = saved(four_colours())
 BROKEN = PICTURE[: len(PICTURE) // 2]
@@ -719,6 +721,10 @@ def test_signed_url_of_a_listed_variant_is_the_stores_own(s3_server: Any) -> Non
             assert "_filerow/variants/" in url
             assert httpx.get(url, trust_env=False).content == row.named.variant("thumb").get_content()
             assert row.named.variant("wide").sign().startswith("/files/photos/")
+            # no S3 signs for a month, and our route does
+            longer = row.named.variant("thumb").sign(expires_in=30 * 86400)
+            assert longer.startswith("/files/photos/")
+            assert answer("GET", *parts(longer)).status == 200
     finally:
         engine.dispose()
         configure_urls()

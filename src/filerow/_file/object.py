@@ -35,6 +35,7 @@ from filerow._recipes import DECODED, Recipe, Variants
 from filerow._registry import StorageRegistry, in_force, key_of, others, process_registry, storages
 from filerow.backends._paths import check_path
 from filerow.backends._sign_request import plain_read, whole_seconds
+from filerow.backends._stored_with import StoredWith
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
@@ -105,12 +106,14 @@ class Shown(NamedTuple):
         cache_control: The ``Cache-Control`` of responses; ``None`` leaves it to the caller.
         variants: The recipes that the column declares, by name.
         column: ``table.column``; empty if several columns share the type.
+        stored_with: What the column's objects are stored with besides.
     """
 
     keys: tuple[str, ...] = ()
     cache_control: str | None = None
     variants: Variants = ()
     column: str = ""
+    stored_with: StoredWith | None = None
 
 
 UNSHOWN = Shown()
@@ -705,7 +708,8 @@ class FileObject:
         if not self._facts.path or self._content is not None:
             raise FileStateError(f"{self!r} is not stored yet, so it has no variants; commit its row's session, or call save()")
         shown = self._shown
-        return variant_of(self._facts, self._storages, wanted, shown.variants, shown.column, shown.cache_control)
+        kept = shown.cache_control, shown.stored_with
+        return variant_of(self._facts, self._storages, wanted, shown.variants, shown.column, *kept)
 
     def srcset(self, *wanted: str | Recipe, expires_in: float = EXPIRY, round_expiry: float | None = EXPIRY) -> str:
         """Return the ``srcset`` of an ``<img>``: URLs of variants, with their widths.

@@ -333,7 +333,8 @@ class Copy(StepsJob):
         try:
             facts = yield from self._copy_steps()
             if self._variants:
-                copied = yield from copy_variants(self._origin, self._source, backend, facts, self._variants)
+                origin, options, differs = self._origin, self._stored_with, self._differs
+                copied = yield from copy_variants(origin, self._source, backend, facts, self._variants, options, differs=differs)
                 facts = facts._replace(variants=copied)
             self.facts = facts
         except BaseException as error:

@@ -13,6 +13,7 @@ from filerow._document import Facts
 from filerow._execution.steps import Steps, run, run_async
 from filerow._recipes import DECODED, Recipe, checked_recipe, variant_filename, variant_id, variant_path
 from filerow._registry import StorageRegistry, storages
+from filerow.backends._stored_with import StoredWith
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FileStateError, RecipeError
 
@@ -35,6 +36,20 @@ class VariantURL(NamedTuple):
     cache_control: str | None = None
 
 
+class LargeVariant(NamedTuple):
+    """A stored variant that is too large to be held for each of its readers.
+
+    Attributes:
+        backend: Where it is.
+        path: Its path.
+        size: How many bytes it has.
+    """
+
+    backend: StorageBackend
+    path: str
+    size: int
+
+
 class VariantMaker(Protocol):
     """What stores variants and makes their URLs: ``filerow.variants``."""
 
@@ -42,12 +57,20 @@ class VariantMaker(Protocol):
         """Return how many images are decoded at a time, and the seconds for a flush."""
         ...
 
-    def stored(self, backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes) -> Steps[str]:
+    def stored(
+        self, backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes, stored_with: StoredWith | None
+    ) -> Steps[str]:
         """Make and store a variant of an object that no row has yet; return its id."""
         ...
 
-    def content(self, backend: StorageBackend, original: Facts, recipe: Recipe) -> Steps[bytes]:
+    def content(self, backend: StorageBackend, original: Facts, recipe: Recipe, stored_with: StoredWith | None) -> Steps[bytes]:
         """Return a variant's bytes; make and store it first if need be."""
+        ...
+
+    def to_send(
+        self, backend: StorageBackend, original: Facts, recipe: Recipe, stored_with: StoredWith | None
+    ) -> Steps[bytes | LargeVariant]:
+        """Return a variant's bytes, or where they are if there are many."""
         ...
 
     def signed(self, backend: StorageBackend, original: Facts, recipe: Recipe, asked: VariantURL) -> Steps[str]:
@@ -89,7 +112,7 @@ class Variant:
     :meth:`filerow.FileObject.variant` returns it. It need not exist yet: whoever reads it first makes and stores it.
     """
 
-    __slots__ = ("_cache_control", "_column", "_facts", "_name", "_recipe", "_registry")
+    __slots__ = ("_cache_control", "_column", "_facts", "_name", "_recipe", "_registry", "_stored_with")
 
     def __init__(
         self,
@@ -99,6 +122,7 @@ class Variant:
         name: str = "",
         column: str = "",
         cache_control: str | None = None,
+        stored_with: StoredWith | None = None,
     ) -> None:
         self._facts = original
         self._registry = registry
@@ -106,6 +130,7 @@ class Variant:
         self._name = name
         self._column = column
         self._cache_control = cache_control
+        self._stored_with = stored_with
 
     @property
     def recipe(self) -> Recipe:
@@ -191,8 +216,8 @@ class Variant:
     def sign(self, *, expires_in: float = EXPIRY, round_expiry: float | None = EXPIRY, download_as: str | None = None) -> str:
         """Return a URL that shows it until it expires.
 
-        Of a variant that was stored with its row it is the store's own, of others that of our route, which makes it at first use.
-        Without ``routes()`` in the application the latter leads nowhere.
+        Of a variant that was stored with its row it is the store's own, if the store signs such a URL; of others that of our
+        route, which makes it at first use. Without ``routes()`` in the application the latter leads nowhere.
 
         Args:
             expires_in: Seconds for which the URL works.
@@ -226,7 +251,7 @@ class Variant:
         return self._backend.url(self.path)
 
     def _content(self) -> Steps[bytes]:
-        return variant_maker().content(self._backend, self._facts, self._recipe)
+        return variant_maker().content(self._backend, self._facts, self._recipe, self._stored_with)
 
     def _signed(self, expires_in: float, round_expiry: float | None, download_as: str | None) -> Steps[str]:
         name = f"{self._column}:{self._name}" if self._column else ""
@@ -248,7 +273,7 @@ class Variant:
     def __reduce__(self) -> tuple[Any, ...]:
         facts = self._facts
         plain = tuple(facts._replace(metadata=dict(facts.metadata), extra=dict(facts.extra)))
-        return _unpickle, (plain, self._recipe, self._name, self._column, self._cache_control)
+        return _unpickle, (plain, self._recipe, self._name, self._column, self._cache_control, self._stored_with)
 
     def __repr__(self) -> str:
         return f"<Variant {self._name or self._recipe!r} of {self._facts.filename!r} {self._facts.backend}:{self._facts.path}>"
@@ -261,6 +286,15 @@ def _unpickle(facts: tuple[Any, ...], *rest: Any) -> Variant:
 def signed(variant: Variant, expires_in: float, round_expiry: float | None) -> Steps[str]:
     """Return the URL of one variant."""
     return variant._signed(expires_in, round_expiry, None)  # noqa: SLF001 - of this module
+
+
+def to_send(variant: Variant) -> Steps[bytes | LargeVariant]:
+    """Return a variant's bytes, or where they are if there are many.
+
+    It is made and stored first if need be.
+    """
+    place = variant._backend, variant._facts, variant._recipe, variant._stored_with  # noqa: SLF001 - of this module
+    return variant_maker().to_send(*place)
 
 
 def view_of(variant: Variant, expires_in: float, round_expiry: float | None) -> dict[str, Any] | None:
@@ -327,6 +361,7 @@ def variant_of(
     declared: Iterable[tuple[str, Recipe]],
     column: str,
     cache_control: str | None = None,
+    stored_with: StoredWith | None = None,
 ) -> Variant:
     """Return a file's variant by its name in the column, or by a recipe.
 
@@ -337,10 +372,10 @@ def variant_of(
     if not isinstance(wanted, str):
         recipe = checked_recipe(wanted)
         name = next((name for name, one in declared if one == recipe), "")
-        return Variant(original, registry, recipe, name, column if name else "", cache_control)
+        return Variant(original, registry, recipe, name, column if name else "", cache_control, stored_with)
     recipes = dict(declared)
     if wanted in recipes:
-        return Variant(original, registry, recipes[wanted], wanted, column, cache_control)
+        return Variant(original, registry, recipes[wanted], wanted, column, cache_control, stored_with)
     if recipes:
         where = f"the column {column}" if column else "the column"
         raise RecipeError(f"there is no variant {wanted!r}; {where} declares {', '.join(recipes)}")

@@ -14,7 +14,6 @@ from filerow._execution.steps import Call, Steps
 from filerow._log import cause_of, extras, logger, named
 from filerow._presentation import present
 from filerow._recipes import (
-    Recipe,
     Variants,
     computed_paths,
     parted_variant,
@@ -24,6 +23,7 @@ from filerow._recipes import (
     variants_of,
 )
 from filerow._registry import storages
+from filerow.backends._stored_with import StoredWith, kept_by, with_options
 from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError, StorageError, StoragePermissionError, VariantError
@@ -104,7 +104,14 @@ def delete_variants(backend: StorageBackend, gone: Mapping[str, Variants], *, ex
 
 
 def copy_variants(
-    origin: StorageBackend, source: Facts, backend: StorageBackend, copy: Facts, variants: Variants
+    origin: StorageBackend,
+    source: Facts,
+    backend: StorageBackend,
+    copy: Facts,
+    variants: Variants,
+    stored_with: StoredWith | None = None,
+    *,
+    differs: bool = False,
 ) -> Steps[tuple[str, ...]]:
     """Copy the variants that a file lists; return the ids of those that were there.
 
@@ -116,6 +123,8 @@ def copy_variants(
         backend: Where its copy is.
         copy: The copy's facts.
         variants: What the copy's column declares. Others have other names, or nobody asks for them.
+        stored_with: What the copy's column stores its objects with besides.
+        differs: The store's own copy might have other options than these.
     """
     copied: list[str] = []
     for recipe in dict.fromkeys(recipe for _, recipe in variants):
@@ -124,7 +133,12 @@ def copy_variants(
             if known not in source.variants or variant_id(copy, recipe) != known:
                 continue
             there, here = variant_path(source, recipe), variant_path(copy, recipe)
-            yield from _copy_variant(origin, there, backend, here, recipe, copy.filename)
+            if origin is backend and not differs:
+                yield Call(backend.copy, backend.copy_async, (there, here), {"create_only": False})
+            else:
+                content: bytes = yield Call(origin.read, origin.read_async, (there,))
+                options = put_options(backend, recipe.content_type, variant_filename(copy.filename, recipe), stored_with)
+                yield Call(backend.put, backend.put_async, (here, content, options))
         except (ObjectNotFoundError, VariantError):
             continue
         except StorageError as error:
@@ -134,15 +148,15 @@ def copy_variants(
     return tuple(copied)
 
 
-def _copy_variant(
-    origin: StorageBackend, there: str, backend: StorageBackend, here: str, recipe: Recipe, filename: str
-) -> Steps[None]:
-    if origin is backend:
-        yield Call(backend.copy, backend.copy_async, (there, here), {"create_only": False})
-        return
-    content: bytes = yield Call(origin.read, origin.read_async, (there,))
-    shown = present(recipe.content_type, variant_filename(filename, recipe))
-    yield Call(backend.put, backend.put_async, (here, content, PutOptions(*shown, create_only=False)))
+def put_options(
+    backend: StorageBackend, content_type: str, filename: str, stored_with: StoredWith | None, *, create_only: bool = False
+) -> PutOptions:
+    """Return how to store a variant.
+
+    As its original's column says, where the backend keeps that.
+    """
+    options = PutOptions(*present(content_type, filename), create_only=create_only)
+    return with_options(options, kept_by(backend, stored_with))
 
 
 def _log_unlisted(backend: StorageBackend, jobs: Iterable[ListVariants]) -> None:

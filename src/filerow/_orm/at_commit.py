@@ -100,7 +100,7 @@ class MakeVariants(StepsJob):
         self._ends = ends
 
     def _steps(self) -> Steps[None]:
-        facts, done = facts_of(self.source.file), 0
+        facts, options, done = facts_of(self.source.file), self.source.change.slot.field.type.stored_with, 0
         try:
             if time.monotonic() >= self._ends:
                 raise VariantTimeoutError(_TOO_LONG)
@@ -109,7 +109,7 @@ class MakeVariants(StepsJob):
                 if time.monotonic() >= self._ends:
                     raise VariantTimeoutError(_TOO_LONG)
                 try:
-                    self.ids.append((yield from self._maker.stored(self._backend, facts, recipe, content)))
+                    self.ids.append((yield from self._maker.stored(self._backend, facts, recipe, content, options)))
                 except _REFUSED as error:
                     if error.code == KILLED:
                         raise

@@ -99,6 +99,13 @@ def recipes_called(name: str) -> list[Recipe]:
     return [dict(one.variants)[variant] for one in _declaring.get(column, ()) if variant in dict(one.variants)]
 
 
+def options_called(name: str, recipe: Recipe) -> StoredWith | None:
+    """Return what a variant is stored with that a mapped column declares so."""
+    column, _, variant = name.rpartition(":")
+    found = (one for one in _declaring.get(column, ()) if dict(one.variants).get(variant) == recipe)
+    return next((one.stored_with for one in found), None)
+
+
 _NO_BULK_METHODS = (
     "bulk_save_objects(), bulk_insert_mappings() and bulk_update_mappings() bypass the unit of work, so a file column cannot go "
     "through them; use session.add_all(...), session.execute(insert(Model), [...]) or session.execute(update(Model), [...])"
@@ -213,7 +220,7 @@ class StoredObject(TypeDecorator[Any]):
         # None where nothing is made at a commit: all that a flush of other columns looks at
         self._at_commit = choice if callable(choice) else tuple(moments_of(choice, self.variants)) or None
         cached = None if stored_with is None else stored_with.cache_control
-        self._shown = Shown(self.public_metadata, cached, self.variants)
+        self._shown = Shown(self.public_metadata, cached, self.variants, stored_with=self._stored_with)
 
     @property
     def stored_with(self) -> StoredWith | None:

@@ -142,9 +142,7 @@ def check_kept(backend: StorageBackend, options: StoredWith, column: str) -> Non
     """
     if options.storage_class == "ARCHIVE" and backend.protocol not in {"gs", "gcs"}:
         raise _unreadable(f"{column}: storage_class='ARCHIVE'")
-    able = backend.capabilities
-    kept = able.stored_with | (frozenset({"cache_control", "metadata"}) if able.keeps_metadata else frozenset())
-    missing = [name for name in options.given() if name not in kept]
+    missing = _not_kept(backend, options)
     if missing:
         names = " and ".join(f"{name}=" for name in missing)
         msg = (
@@ -152,6 +150,18 @@ def check_kept(backend: StorageBackend, options: StoredWith, column: str) -> Non
             "not keep; leave that out of StoredWith where the column is on this backend, or give the column another one"
         )
         raise UnsupportedOperationError(msg, backend=backend.key)
+
+
+def kept_by(backend: StorageBackend, options: StoredWith | None) -> StoredWith | None:
+    """Return options that a backend keeps; ``None`` if one of them it does not."""
+    return options if options is not None and not _not_kept(backend, options) else None
+
+
+def _not_kept(backend: StorageBackend, options: StoredWith) -> list[str]:
+    """Return the names of options that a backend does not keep."""
+    able = backend.capabilities
+    kept = able.stored_with | (frozenset({"cache_control", "metadata"}) if able.keeps_metadata else frozenset())
+    return [name for name in options.given() if name not in kept]
 
 
 def with_options(options: PutOptions, stored_with: StoredWith | None) -> PutOptions:

@@ -36,14 +36,25 @@ class Body:
         start: The first byte.
         end: The byte after the last.
         file: What clients may see of the file, for those who listen to events.
+        reported: Report to them that it was sent, or was not.
     """
 
-    __slots__ = ("_backend", "_file", "_path", "end", "start")
+    __slots__ = ("_backend", "_file", "_path", "_reported", "end", "start")
 
-    def __init__(self, backend: StorageBackend, path: str, start: int, end: int, file: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        backend: StorageBackend,
+        path: str,
+        start: int,
+        end: int,
+        file: Mapping[str, Any] | None = None,
+        *,
+        reported: bool = True,
+    ) -> None:
         self._backend = backend
         self._path = path
         self._file = file
+        self._reported = reported
         self.start: int = start
         self.end: int = end
 
@@ -74,13 +85,13 @@ class Body:
             self._expect_none(left)
         except StorageError as error:
             self._log(error, left)
-            if subscriptions:
+            if subscriptions and self._reported:
                 raise_if(deliver([self._event(error)]))
             raise
         finally:
             if isinstance(chunks, Generator):
                 chunks.close()
-        if subscriptions:
+        if subscriptions and self._reported:
             raise_if(deliver([self._event()]))
 
     async def stream_async(self, chunk_size: int = CHUNK) -> AsyncIterator[bytes]:
@@ -97,13 +108,13 @@ class Body:
             self._expect_none(left)
         except StorageError as error:
             self._log(error, left)
-            if subscriptions:
+            if subscriptions and self._reported:
                 await deliver_async([self._event(error)])
             raise
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
-        if subscriptions:
+        if subscriptions and self._reported:
             await deliver_async([self._event()])
 
     async def place_async(self) -> str | None:
@@ -119,7 +130,7 @@ class Body:
         info = await backend.head_async(self._path)
         if info.size != self.end:
             return None
-        if subscriptions:
+        if subscriptions and self._reported:
             await deliver_async([self._event()])
         return str(backend.root / self._path)
 
@@ -129,7 +140,7 @@ class Body:
             return None
         file = self._backend.open_file(self._path)
         if os.fstat(file.fileno()).st_size == self.end:
-            if subscriptions:
+            if subscriptions and self._reported:
                 raise_if(deliver([self._event()]))
             return file
         file.close()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from filerow._file.variant import LargeVariant
 from filerow.http._conditional import ConditionOutcome, Validators, entity_tag, evaluate, http_date, if_range_holds
 from filerow.http._ranges import UNSATISFIABLE, requested_range
 from filerow.http._reply import Body, Headers, Reply, RequestHeaders, lowered, plain
@@ -104,9 +105,14 @@ def respond_with_variant(id_: str, method: str, headers: RequestHeaders, cache_c
     return plain(outcome.value, *identity) if outcome is ConditionOutcome.FAILED else identity
 
 
-def whole(content: bytes, method: str, headers: Headers) -> Reply:
-    """Respond with all of some bytes."""
-    return Reply(200, (*headers, ("content-length", str(len(content)))), b"" if method == "HEAD" else content)
+def whole(content: bytes | LargeVariant, method: str, headers: Headers) -> Reply:
+    """Respond with all of a variant."""
+    if isinstance(content, LargeVariant):
+        body: Body | bytes = Body(content.backend, content.path, 0, content.size, reported=False)
+        length = content.size
+    else:
+        body, length = content, len(content)
+    return Reply(200, (*headers, ("content-length", str(length))), b"" if method == "HEAD" else body)
 
 
 def _validator_headers(known: Validators) -> Headers:

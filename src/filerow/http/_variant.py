@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from filerow._document import Facts
 from filerow._execution.steps import Steps
+from filerow._file.variant import LargeVariant
 from filerow._log import extras, logger
-from filerow._orm.column import recipes_called
+from filerow._orm.column import options_called, recipes_called
 from filerow._presentation import safe_headers
 from filerow._recipes import Recipe, extension_of, recipe_from, variant_id, variants_of
 from filerow._registry import storages
+from filerow.backends._stored_with import StoredWith
 from filerow.exceptions import (
     BackendNotFoundError,
     FilerowError,
@@ -27,7 +29,7 @@ from filerow.exceptions import (
 from filerow.http._problem import problem, variant_refusal
 from filerow.http._reply import Headers, Reply, RequestHeaders
 from filerow.http._respond import respond_with_variant, whole
-from filerow.variants._stored import Wanted, content_of, stored_content
+from filerow.variants._stored import Wanted, stored_to_send, to_send
 from filerow.variants._urls import VariantLink, variant_urls
 
 if TYPE_CHECKING:
@@ -38,12 +40,12 @@ class _Found(NamedTuple):
     """A variant to show.
 
     Attributes:
-        content: Its bytes.
+        content: Its bytes, or where they are.
         content_type: Its media type.
         cached: It is the one that was asked for, which is the same forever.
     """
 
-    content: bytes
+    content: bytes | LargeVariant
     content_type: str
     cached: bool
 
@@ -84,16 +86,16 @@ def _found(backend: StorageBackend, path: str, link: VariantLink) -> Steps[_Foun
     original = link.facts(backend.key, path)
     recipe = _recipe(link, original)
     if recipe is not None and variant_id(original, recipe) == link.id:
-        content = yield from content_of(backend, Wanted.of(original, recipe))
+        content = yield from to_send(backend, Wanted.of(original, recipe, _stored_with(link, recipe)))
         return _Found(content, recipe.content_type, cached=True)
     extension = extension_of(link.content_type)
-    stored = (yield from stored_content(backend, f"{variants_of(path)}{link.id}{extension}")) if extension else None
+    stored = (yield from stored_to_send(backend, f"{variants_of(path)}{link.id}{extension}")) if extension else None
     if stored is not None:
         return _Found(stored, link.content_type, cached=True)
     if recipe is None:
         msg = f"this process knows no recipe {link.name or link.recipe!r}, and the variant is not stored"
         raise ObjectNotFoundError(msg, operation="read", backend=backend.key, path=path)
-    content = yield from content_of(backend, Wanted.of(original, recipe))
+    content = yield from to_send(backend, Wanted.of(original, recipe, _stored_with(link, recipe)))
     return _Found(content, recipe.content_type, cached=False)
 
 
@@ -106,6 +108,12 @@ def _recipe(link: VariantLink, original: Facts) -> Recipe | None:
             return None
     known = recipes_called(link.name)
     return next((one for one in known if variant_id(original, one) == link.id), known[0] if known else None)
+
+
+def _stored_with(link: VariantLink, recipe: Recipe) -> StoredWith | None:
+    """Return what a variant is stored with besides, as its column says."""
+    declared = options_called(link.name, recipe) if link.name else None
+    return declared or (StoredWith(cache_control=link.cache_control) if link.cache_control else None)
 
 
 def _shown(found: _Found, link: VariantLink, method: str, identity: Headers) -> Reply:

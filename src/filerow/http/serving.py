@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from filerow._execution.steps import run, run_async
 from filerow._file.object import FileObject, cache_control_of, facts_of
-from filerow._file.variant import Variant
+from filerow._file.variant import LargeVariant, Variant, to_send
 from filerow._presentation import safe_headers
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileStateError, UnsupportedOperationError
@@ -55,7 +56,7 @@ def serve(
     Everything except the bytes comes from the row. Only for another library's document without a size is the store asked
     (``serve_async`` awaits that).
 
-    A variant is read as a whole, or made at first use, and ranges of it are not sent.
+    A variant is made at first use, and sent as a whole: ranges of it are not.
 
     Args:
         file: A stored file, or a variant of one.
@@ -73,9 +74,9 @@ def serve(
     """
     if isinstance(file, Variant):
         identity = _identity(file, method, headers, cache_control)
-        return (
-            identity if isinstance(identity, Reply) else _shown(file, file.get_content(), method, identity, download_as, inline)
-        )
+        if isinstance(identity, Reply):
+            return identity
+        return _shown(file, run(to_send(file)), method, identity, download_as, inline)
     facts = _stored(file)
     info = file.backend.head(facts.path) if facts.size is None else None
     return respond(_represent(file, facts, info, download_as, inline, cache_control), method, headers)
@@ -95,7 +96,7 @@ async def serve_async(
         identity = _identity(file, method, headers, cache_control)
         if isinstance(identity, Reply):
             return identity
-        return _shown(file, await file.get_content_async(), method, identity, download_as, inline)
+        return _shown(file, await run_async(to_send(file)), method, identity, download_as, inline)
     facts = _stored(file)
     info = await file.backend.head_async(facts.path) if facts.size is None else None
     return respond(_represent(file, facts, info, download_as, inline, cache_control), method, headers)
@@ -211,7 +212,7 @@ def _identity(variant: Variant, method: str, headers: RequestHeaders, cache_cont
 
 def _shown(
     variant: Variant,
-    content: bytes,
+    content: bytes | LargeVariant,
     method: str,
     identity: Headers,
     download_as: str | None,

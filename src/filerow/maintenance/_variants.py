@@ -23,6 +23,7 @@ from filerow._orm.visibility import filtered, unfiltered
 from filerow._paths import is_generated
 from filerow._recipes import Recipe, Variants, extension_of, variant_id, variant_path
 from filerow._registry import storages
+from filerow.backends._stored_with import StoredWith
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
     BackendNotFoundError,
@@ -225,7 +226,7 @@ class _Making(_Work):
 
         looks = [look for one in originals if _is_decodable(one.facts.content_type) for look in self._looks(one)]
         raise_if(run_all(looks, self.concurrency).error)
-        lacking = [_Make(look) for look in looks if not look.is_there]
+        lacking = [_Make(look, self.column.type.stored_with) for look in looks if not look.is_there]
         if self.dry_run:
             self.would_change += len(lacking)
             return
@@ -284,14 +285,19 @@ def _is_stored(backend: StorageBackend, path: str) -> Steps[bool]:
 class _Make(StepsJob):
     """Makes and stores a variant.
 
+    Args:
+        look: The look that did not find it.
+        stored_with: What to store it with besides.
+
     Attributes:
         look: The look that did not find it.
         size: How many bytes it has, once it is stored.
         error: Why it cannot be made, if that is the fault of its original.
     """
 
-    def __init__(self, look: _Question) -> None:
+    def __init__(self, look: _Question, stored_with: StoredWith | None) -> None:
         self.look = look
+        self._stored_with = stored_with
         self.size: int | None = None
         self.error: Exception | None = None
 
@@ -299,7 +305,7 @@ class _Make(StepsJob):
         from filerow.variants._stored import Wanted, content_of  # as above
 
         original = self.look.original
-        wanted = Wanted.of(original.facts, self.look.recipe)
+        wanted = Wanted.of(original.facts, self.look.recipe, self._stored_with)
         for left in reversed(range(_PATIENCE)):
             try:
                 content: bytes = yield from content_of(original.backend, wanted)

@@ -7,6 +7,7 @@ before this one was stored. Two that make the same variant at once store the sam
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -16,15 +17,18 @@ from typing import Any, NamedTuple
 
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps
-from filerow._file.variant import VariantURL
+from filerow._file.variant import LargeVariant, VariantURL
+from filerow._file.variant_objects import put_options
 from filerow._log import extras, logger
 from filerow._presentation import present
 from filerow._recipes import Recipe, failed_path, recipe_text, variant_filename, variant_id, variant_path
 from filerow._variant_plan import KILLED
 from filerow.backends._sign_request import whole_seconds
+from filerow.backends._stored_with import StoredWith
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
+    InvalidOptionError,
     ObjectExistsError,
     ObjectHiddenError,
     ObjectNotFoundError,
@@ -49,6 +53,8 @@ _FINAL = (UndecodableError, VariantTooLargeError, VariantTimeoutError)
 _KINDS = {kind.__name__: kind for kind in _FINAL}
 _CODE = re.compile(r"[a-z][a-z-]{0,40}")
 _LONGEST_NOTE = 4096
+_MOST_HELD = 1 << 19
+"""Bytes of a variant that are held while they are sent: a slow reader, of whom there may be hundreds, holds them long."""
 
 
 class Wanted(NamedTuple):
@@ -59,18 +65,20 @@ class Wanted(NamedTuple):
         recipe: What to make.
         path: Where it belongs.
         filename: Its name for a download.
+        stored_with: What to store it with besides, where the backend keeps that.
     """
 
     original: Facts
     recipe: Recipe
     path: str
     filename: str
+    stored_with: StoredWith | None = None
 
     @classmethod
-    def of(cls, original: Facts, recipe: Recipe) -> Wanted:
+    def of(cls, original: Facts, recipe: Recipe, stored_with: StoredWith | None = None) -> Wanted:
         """Return a variant of an original."""
         filename = variant_filename(original.filename, recipe)
-        return cls(original, recipe, variant_path(original, recipe), filename)
+        return cls(original, recipe, variant_path(original, recipe), filename, stored_with)
 
 
 def content_of(backend: StorageBackend, wanted: Wanted) -> Steps[bytes]:
@@ -85,6 +93,34 @@ def content_of(backend: StorageBackend, wanted: Wanted) -> Steps[bytes]:
         return found
     # by the backend itself, since another registry may have another one under its key
     return (yield from made_once(("stored", id(backend), wanted.path), lambda: _made_and_stored(backend, wanted)))
+
+
+def to_send(backend: StorageBackend, wanted: Wanted) -> Steps[bytes | LargeVariant]:
+    """Return the bytes of a variant, or where they are if there are many.
+
+    See :func:`content_of`. Many that could not be stored are returned all the same.
+    """
+    found = yield from stored_to_send(backend, wanted.path)
+    if found is None:
+        found = yield from content_of(backend, wanted)
+        if len(found) > _MOST_HELD:
+            return (yield from stored_to_send(backend, wanted.path)) or found
+    return found
+
+
+def stored_to_send(backend: StorageBackend, path: str) -> Steps[bytes | LargeVariant | None]:
+    """Return the bytes of a stored variant, or where they are if there are many.
+
+    It is ``None`` if it is not there.
+    """
+    found = yield from stored_content(backend, path, _MOST_HELD + 1)
+    if found is None or len(found) <= _MOST_HELD:
+        return found
+    try:
+        info: ObjectInfo = yield Call(backend.head, backend.head_async, (path,))
+    except (ObjectNotFoundError, ObjectHiddenError):
+        return None
+    return LargeVariant(backend, path, info.size or 0)
 
 
 def stored_content(backend: StorageBackend, path: str, most: int | None = None) -> Steps[bytes | None]:
@@ -104,7 +140,9 @@ def stored_content(backend: StorageBackend, path: str, most: int | None = None) 
     return found
 
 
-def store_at_commit(backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes) -> Steps[str]:
+def store_at_commit(
+    backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes, stored_with: StoredWith | None
+) -> Steps[str]:
     """Make and store a variant of an object that no row has yet; return its id.
 
     Whoever deletes the object, since its row is not written after all, deletes the variant after it.
@@ -114,12 +152,13 @@ def store_at_commit(backend: StorageBackend, original: Facts, recipe: Recipe, co
         original: Its facts.
         recipe: What to make of it.
         content: Its bytes.
+        stored_with: What to store it with besides.
 
     Raises:
         VariantError: It cannot be made.
         StorageError: It cannot be stored.
     """
-    wanted = Wanted.of(original, recipe)
+    wanted = Wanted.of(original, recipe, stored_with)
     made = yield from making(content, recipe)
     yield from _put(backend, wanted, made)
     return variant_id(original, recipe)
@@ -151,7 +190,7 @@ def _put(backend: StorageBackend, wanted: Wanted, made: MadeVariant) -> Steps[bo
     """
     exclusive = backend.capabilities.exclusive
     for create_only in (True, False) if exclusive else (False,):
-        options = _options(made.content_type, wanted.filename, create_only=create_only)
+        options = put_options(backend, made.content_type, wanted.filename, wanted.stored_with, create_only=create_only)
         try:
             yield Call(backend.put, backend.put_async, (wanted.path, made.content, options))
         except ObjectExistsError:
@@ -260,10 +299,6 @@ def _expect_original(backend: StorageBackend, wanted: Wanted, before: ObjectInfo
     raise gone
 
 
-def _options(content_type: str, filename: str, *, create_only: bool) -> PutOptions:
-    return PutOptions(*present(content_type, filename), create_only=create_only)
-
-
 # -- what could not be made --------------------------------------------------------------------------------------------
 
 
@@ -341,23 +376,35 @@ class StoredVariants:
         workers = default_workers()
         return workers.workers, workers.queue_seconds + workers.limits.seconds
 
-    def stored(self, backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes) -> Steps[str]:
+    def stored(
+        self, backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes, stored_with: StoredWith | None
+    ) -> Steps[str]:
         """Make and store a variant of an object that no row has yet; return its id."""
-        return store_at_commit(backend, original, recipe, content)
+        return store_at_commit(backend, original, recipe, content, stored_with)
 
-    def content(self, backend: StorageBackend, original: Facts, recipe: Recipe) -> Steps[bytes]:
+    def content(self, backend: StorageBackend, original: Facts, recipe: Recipe, stored_with: StoredWith | None) -> Steps[bytes]:
         """Return a variant's bytes."""
-        return content_of(backend, Wanted.of(original, recipe))
+        return content_of(backend, Wanted.of(original, recipe, stored_with))
+
+    def to_send(
+        self, backend: StorageBackend, original: Facts, recipe: Recipe, stored_with: StoredWith | None
+    ) -> Steps[bytes | LargeVariant]:
+        """Return a variant's bytes, or where they are if there are many."""
+        return to_send(backend, Wanted.of(original, recipe, stored_with))
 
     def signed(self, backend: StorageBackend, original: Facts, recipe: Recipe, asked: VariantURL) -> Steps[str]:
-        """Return the store's URL of what a commit stored, and our route's of others."""
+        """Return the store's URL of what a commit stored, and our route's of others.
+
+        A store signs for a week at most, say, and no disposition without its cloud's library.
+        """
         wanted, id_ = Wanted.of(original, recipe), variant_id(original, recipe)
         shown = present(recipe.content_type, asked.download_as or wanted.filename, inline=asked.download_as is None)
         if id_ in original.variants and backend.own_urls is None and backend.capabilities.sign_get:
             named = (shown.content_disposition, shown.content_type) if asked.download_as is not None else (None, None)
             request = SignRequest("GET", whole_seconds(asked.expires_in), *named).rounded(asked.round_expiry)
-            url: str = yield Call(backend.sign, backend.sign_async, (wanted.path, request))
-            return url
+            with contextlib.suppress(InvalidOptionError, UnsupportedOperationError):
+                url: str = yield Call(backend.sign, backend.sign_async, (wanted.path, request))
+                return url
         link = VariantLink(
             id=id_,
             expires=expiry(asked.expires_in, asked.round_expiry),

@@ -22,8 +22,10 @@ from filerow.exceptions import (
     FileValidationError,
     StorageError,
     StoragePermissionError,
+    UndecodableError,
     UnsupportedOperationError,
 )
+from filerow.variants import Thumbnail
 from tests.backends.stored_with.conftest import Model, Side
 from tests.backends.stored_with.test_read_back import LARGE, chunks, committed, png
 from tests.backends.stores import s3_options, s3fs_options
@@ -31,6 +33,7 @@ from tests.direct.conftest import PNG, SECRET, Send, Store, put
 from tests.direct.site import Site
 from tests.servers._s3 import S3Server
 from tests.servers.demanding_s3 import CHECKSUM, SSE, DemandingS3
+from tests.variants.pictures import four_colours, saved
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_in(2)]
 
@@ -112,6 +115,25 @@ def test_commits_and_copies_pass(
     for file in (scan.file, scan.plain, copies.file, copies.other, plain.plain):
         assert encryption_of(s3_server, store, file.path) == "AES256"
     assert copies.file.get_content() == LARGE
+
+
+@pytest.mark.parametrize("options", [*ENCRYPTED.values(), CHECKED], ids=[*ENCRYPTED, "checksum"])
+def test_variants_and_their_notes_pass(
+    open_store: Callable[..., DemandingStore], session_of: Sessions, s3_server: S3Server, options: dict[str, Any]
+) -> None:
+    model = Model(NOTHING, variants={"thumb": Thumbnail(8, 8), "late": Thumbnail(9, 9)}, make_variants={"thumb": "commit"})
+    store, session = open_store(options, checksum="checksum" in options), session_of(model)
+    scan = committed(session, model, file=png(saved(four_colours(40, 20), "PNG")))
+    copied = committed(session, model, file=scan.file, plain=scan.file)
+    assert scan.file.variant("late").get_content()
+    broken = FileObject("direct", "cat.png", content=PNG).save()
+    with pytest.raises(UndecodableError):
+        broken.variant(Thumbnail(8, 8)).get_content()
+    assert store.bucket.refused() == []
+    listed = [scan.file.variant("thumb"), copied.file.variant("thumb"), copied.plain.variant("thumb"), scan.file.variant("late")]
+    notes = [f"{broken.variant(Thumbnail(8, 8)).path.removesuffix('.webp')}.failed"]
+    for path in [*(one.path for one in listed), *notes]:
+        assert encryption_of(s3_server, store, path) == "AES256"
 
 
 @pytest.mark.parametrize("options", [*ENCRYPTED.values(), CHECKED], ids=[*ENCRYPTED, "checksum"])

@@ -11,10 +11,12 @@ from sqlalchemy.orm import Session
 
 from filerow import FileObject, StoredWith
 from filerow.direct import Ticket
+from filerow.variants import Thumbnail
 from tests.backends.stored_with.conftest import KeptStore, Model, Side, make_kept
 from tests.backends.stores import LARGE_BODY
 from tests.direct.conftest import PNG, Send
 from tests.direct.site import Site
+from tests.variants.pictures import four_colours, saved
 
 pytestmark = [pytest.mark.servers, LARGE_BODY, pytest.mark.one_in(4)]
 
@@ -91,3 +93,20 @@ def test_direct_uploads_become_objects_with_the_options(
     scan = committed(session_of(model), model, file=side(uploads, "claim", ticket.claim))
     kept.expect(scan.file.path)
     assert scan.file.get_content() == body
+
+
+def test_variants_are_stored_as_their_column_says(kept: KeptStore, session_of: Sessions) -> None:
+    recipes = {"thumb": Thumbnail(8, 8, format="png"), "late": Thumbnail(9, 9, format="png")}
+    model = Model(kept.options, variants=recipes, make_variants={"thumb": "commit"})
+    session = session_of(model)
+    scan = committed(session, model, file=png(saved(four_colours(40, 20), "PNG")))
+    assert scan.file.to_dict()["variants"] == [scan.file.variant("thumb").id]
+    kept.expect(scan.file.variant("thumb").path)
+    session.expire_all()  # what a row has loaded knows its column
+    assert scan.file.variant("late").get_content()
+    kept.expect(scan.file.variant("late").path)
+    copies = committed(session, model, file=scan.file, other=scan.file, plain=scan.file)
+    for file, options in ((copies.file, None), (copies.other, NO_STORE), (copies.plain, StoredWith())):
+        assert file.to_dict()["variants"] == scan.file.to_dict()["variants"]
+        kept.expect(file.variant("thumb").path, options)
+        assert file.variant("thumb").get_content() == scan.file.variant("thumb").get_content()

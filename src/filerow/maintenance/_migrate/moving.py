@@ -57,6 +57,7 @@ class Moving(StepsJob):
         self.flaw: tuple[str, str] | None = None
         self.made = False
         self._variants = variants
+        self._stored_with = stored_with
         self._origin = origin
         self._target = target
         self._bucket = bucket if generated and stored_with is None and not may_differ(target.key) else None
@@ -76,7 +77,8 @@ class Moving(StepsJob):
     def _steps(self) -> Steps[None]:
         yield from self._move()
         if self.facts is not None and self.source.variants:
-            copied = yield from copy_variants(self._origin, self.source, self._target, self.facts, self._variants)
+            options = self._stored_with
+            copied = yield from copy_variants(self._origin, self.source, self._target, self.facts, self._variants, options)
             self.facts = self.facts._replace(variants=copied)
 
     def _move(self) -> Steps[None]:
