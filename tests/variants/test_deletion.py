@@ -20,8 +20,10 @@ from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import UndecodableError
 from filerow.variants import Thumbnail
+from tests.backends.stores import s3_options
 from tests.servers._s3 import S3Server
 from tests.servers.counting import CountingProxy
+from tests.servers.limited_s3 import LIMITED, LimitedS3
 from tests.variants.pictures import four_colours, saved
 
 PICTURE = saved(four_colours())
@@ -388,6 +390,25 @@ def test_delete_without_the_right_to_list_is_no_error(caplog: pytest.LogCaptureF
     storages.failed_deletes = 0
     FileObject(filename="cat.png", content=PICTURE, backend="docs").save().delete()
     assert (caplog.messages, storages.failed_deletes) == ([], 0)
+    storages.clear_backends()
+
+
+def test_a_store_that_can_least_loses_declared_variants(s3_server: S3Server, engine: Engine) -> None:
+    """It has no bulk deletes, and its credentials may not list."""
+    url = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix().strip('/')}"
+    docs = ObstoreBackend("all", url, **s3_options(s3_server))
+    with LimitedS3(s3_server, LIMITED["least"]) as limited, Session(engine) as session:
+        storages.register_backend(ObstoreBackend("docs", url, **s3_options(limited.server)))
+        for remove in (by_row, by_none):
+            row = looked_at(session, file=picture(), pages=FileObjectList([picture(), picture()]))
+            assert len(left(docs)) == 6
+            remove(session, row)
+            session.commit()
+            assert left(docs) == []
+        row = looked_at(session, file=picture())
+        assert row.file is not None
+        row.file.delete(force=True)
+        assert left(docs) == []
     storages.clear_backends()
 
 

@@ -7,14 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, insert, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, StoredObject, storages
+from filerow import FileObject, StorageBackend, StoredObject, storages
 from filerow.backends.base import ObjectInfo
 from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
 from filerow.outbox import Outbox
 from filerow.variants import Thumbnail
+from tests.backends.stores import s3_options
+from tests.places import RECORD, know_places
+from tests.servers._s3 import S3Server
+from tests.servers.limited_s3 import NO_LISTING, LimitedS3
 from tests.variants.pictures import four_colours, saved
 
 PICTURE = saved(four_colours())
@@ -180,3 +185,78 @@ def test_a_drain_that_dies_between_both_is_repeated(docs: Watched, engine: Engin
     docs.dying = "-"
     assert OUTBOX.drain(engine).deleted == 1
     assert left(docs) == []
+
+
+# -- without the right to list ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unlisted(s3_server: S3Server) -> Iterator[tuple[StorageBackend, StorageBackend]]:
+    """A bucket as credentials see it that may not list, and as others do."""
+    limited = LimitedS3(s3_server, NO_LISTING)
+    url = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix().strip('/')}"
+    backend = ObstoreBackend("docs", url, **s3_options(limited.server))
+    storages.register_backend(backend)
+    yield backend, ObstoreBackend("all", url, **s3_options(s3_server))
+    storages.clear_backends()
+    limited.stop()
+
+
+@pytest.mark.parametrize("column", ["file", "gone"])
+def test_a_drain_that_may_not_list_deletes_by_names(
+    unlisted: tuple[StorageBackend, StorageBackend], tmp_path: Path, column: str
+) -> None:
+    """A drain needs no right to list, so what a column declares must not keep tombstones for ever."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    Base.metadata.create_all(engine)
+    know_places(Base.metadata, engine, ["docs"])
+    with Session(engine) as session:
+        session.add(row := Photo(file=FileObject(filename="cat.png", content=PICTURE)))
+        session.commit()
+        assert row.file is not None
+        row.file.variant("thumb").get_content()
+    remove(engine)
+    with engine.begin() as connection:
+        connection.execute(OUTBOX.table.update().values(column_name=column))  # as after a rename
+    drained = OUTBOX.drain(engine)
+    assert (drained.deleted, drained.failed, tombstones(engine)) == (1, 0, [])
+    assert [info.path for info in unlisted[1].list() if info.path != RECORD] == []
+    engine.dispose()
+
+
+def test_models_without_variants_need_no_right_to_list(unlisted: tuple[StorageBackend, StorageBackend], tmp_path: Path) -> None:
+    """Not even for what a renamed or dropped column has left."""
+    metadata = MetaData()
+    Table("paper", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    outbox = Outbox(metadata, retention=timedelta(0))
+    engine = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    metadata.create_all(engine)
+    know_places(metadata, engine, ["docs"])
+    files = [FileObject("docs", "a.txt", content=b"x").save(), FileObject("docs", to_filename="own.txt", content=b"x").save()]
+    with engine.begin() as connection:
+        notes = [
+            {"backend": "docs", "path": file.path, "table_name": "paper", "column_name": "scan", "dropped_at": 1}
+            for file in files
+        ]
+        connection.execute(insert(outbox.table), notes)
+    drained = outbox.drain(engine)
+    assert (drained.deleted, drained.failed) == (2, 0)
+    assert [info.path for info in unlisted[1].list() if info.path != RECORD] == []
+    engine.dispose()
+
+
+def test_a_tombstone_waits_where_names_are_unknown(unlisted: tuple[StorageBackend, StorageBackend], tmp_path: Path) -> None:
+    """The names of variants of a chosen path depend on the content, which a tombstone need not know."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    Base.metadata.create_all(engine)
+    know_places(Base.metadata, engine, ["docs"])
+    with Session(engine) as session:
+        session.add(row := Photo(file=FileObject(to_filename="cat.png", content=PICTURE)))
+        session.commit()
+        assert row.file is not None
+        row.file.variant("thumb").get_content()
+    remove(engine)
+    assert OUTBOX.drain(engine).failed == 1
+    ((_, error),) = tombstones(engine)
+    assert "its variants could not be deleted" in (error or "")
+    engine.dispose()

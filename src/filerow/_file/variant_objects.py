@@ -12,6 +12,7 @@ from filerow._document import Facts
 from filerow._execution.batch import StepsJob, run_all, run_all_async
 from filerow._execution.steps import Call, Steps
 from filerow._log import cause_of, extras, logger, named
+from filerow._paths import is_generated
 from filerow._presentation import present
 from filerow._recipes import (
     Variants,
@@ -49,16 +50,24 @@ def stored_variants(backend: StorageBackend, path: str) -> Steps[list[ObjectInfo
 class ListVariants(StepsJob):
     """Lists the variants of one object and the notes of failed ones.
 
+    Credentials that may not list find those that columns declare, by their names: they may be there or not.
+
+    Args:
+        backend: Where the object is, or was.
+        path: Its path.
+        declared: The variants that there may be.
+
     Attributes:
         found: Their paths; ``None`` until they are known.
         error: Why they could not be listed.
     """
 
-    def __init__(self, backend: StorageBackend, path: str) -> None:
+    def __init__(self, backend: StorageBackend, path: str, declared: Variants = ()) -> None:
         self.found: list[str] | None = None
         self.error: StorageError | None = None
         self.path = path
         self._backend = backend
+        self._declared = declared
 
     def _steps(self) -> Steps[None]:
         try:
@@ -66,7 +75,10 @@ class ListVariants(StepsJob):
         except InvalidPathError:  # no object can be there
             self.found = []
         except StorageError as error:
-            self.error = error
+            if isinstance(error, StoragePermissionError) and (is_generated(self.path) or not self._declared):
+                self.found = computed_paths(self.path, self._declared)
+            else:
+                self.error = error
 
 
 def list_all(jobs: Sequence[ListVariants]) -> Call:
@@ -78,7 +90,7 @@ def delete_variants(backend: StorageBackend, gone: Mapping[str, Variants], *, ex
     """Delete the variants of objects that were deleted; what fails is logged.
 
     Where one request deletes many objects, missing ones too, the variants that the columns declare have names that need not be
-    asked for. Elsewhere a listing for each object finds them.
+    asked for. Elsewhere a listing for each object finds them, where credentials may list.
 
     Args:
         backend: Where the objects were.
@@ -92,12 +104,11 @@ def delete_variants(backend: StorageBackend, gone: Mapping[str, Variants], *, ex
         if computed:
             names += computed
         else:
-            asked.append(ListVariants(backend, path))
+            asked.append(ListVariants(backend, path, variants))
     if asked:
         yield list_all(asked)
         names += (path for job in asked for path in job.found or ())
-        # without the right to list, only what is known to have variants is worth a line in the log
-        _log_unlisted(backend, [job for job in asked if gone[job.path] or not isinstance(job.error, StoragePermissionError)])
+        _log_unlisted(backend, asked)
     if names:
         failed: Mapping[str, StorageError] = yield Call(backend.delete, backend.delete_async, (names,))
         _log_failed(backend, failed)

@@ -1,7 +1,8 @@
 """The second step of a drain: delete objects in bulk, and then their variants.
 
 A tombstone is settled when both are gone, so a drain that dies in between is repeated. Variants are found by listing, at most
-16 originals at once, so those of recipes that no column declares any more go too.
+16 originals at once, so those of recipes that no column declares any more go too. Credentials that may not list delete those that
+columns declare, by their names.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from filerow._execution.steps import Call, Steps
 from filerow._file.variant_objects import ListVariants
 from filerow._orm.column import StoredObject
 from filerow._paths import COPIES, STAGING, folders_of
+from filerow._recipes import Variants
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import StorageError
@@ -127,11 +129,11 @@ def _note_interruption(outcome: Erased, error: BaseException | None) -> None:
 
 def _erase_variants(outcome: Erased, metadata: MetaData) -> None:
     """Delete the variants of what is gone; what keeps some is not settled."""
-    declare = cache(lambda table, column: _may_declare(metadata, table, column))
-    homes = _homes(metadata)
+    may_declare = cache(lambda table, column: _may_declare(metadata, table, column))
+    homes, declared = _homes(metadata), _declared(metadata)
 
     def may_have_some(one: Tombstone) -> bool:
-        return declare(one.table_name, one.column_name) or one.path.startswith(homes)
+        return may_declare(one.table_name, one.column_name) or one.path.startswith(homes)
 
     varied = {(one.backend, one.path) for one in outcome.gone if may_have_some(one)}
     if not varied:
@@ -139,7 +141,7 @@ def _erase_variants(outcome: Erased, metadata: MetaData) -> None:
     if outcome.interruption is not None:
         _withdraw(outcome, varied, {})
         return
-    listings = {(key, path): ListVariants(storages.get_backend(key), path) for key, path in sorted(varied)}
+    listings = {(key, path): ListVariants(storages.get_backend(key), path, declared) for key, path in sorted(varied)}
     error = run_all(list(listings.values()), storages.max_concurrency).error
     owners: dict[str, dict[str, tuple[str, str]]] = {}
     unknown: set[tuple[str, str]] = set()
@@ -186,6 +188,12 @@ def _may_declare(metadata: MetaData, table: str | None, column: str | None) -> b
     tables: list[Table] = [known] if known is not None else [one for one in metadata.tables.values() if one.name == name]
     types = [one.columns[column].type for one in tables if column is not None and column in one.columns]
     return not types or any(not isinstance(kind, StoredObject) or bool(kind.variants) for kind in types)
+
+
+def _declared(metadata: MetaData) -> Variants:
+    """Return what all columns declare, since an object may have been in any of them."""
+    kinds = [column.type for table in metadata.tables.values() for column in table.columns]
+    return tuple(dict.fromkeys(one for kind in kinds if isinstance(kind, StoredObject) for one in kind.variants))
 
 
 def _homes(metadata: MetaData) -> tuple[str, ...]:
