@@ -51,7 +51,7 @@ the store's own error as ``__cause__``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy.exc import DontWrapMixin
 
@@ -107,6 +107,18 @@ class FilerowError(DontWrapMixin, Exception):
     SQLAlchemy passes it on unwrapped (``DontWrapMixin``), so ``except FilerowError`` works around a flush too.
     """
 
+    _given: ClassVar[tuple[str, ...]] = ()
+    """The arguments besides the message, which a pickled error keeps; that of ``OSError`` would lose them."""
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if not self._given:
+            return super().__reduce__()
+        return _rebuild, (type(self), getattr(self, "message", str(self)), {name: getattr(self, name) for name in self._given})
+
+
+def _rebuild(cls: type[FilerowError], message: str, given: dict[str, Any]) -> FilerowError:
+    return cls(message, **given)
+
 
 class StorageError(FilerowError):
     """A storage backend could not do what was asked.
@@ -118,6 +130,8 @@ class StorageError(FilerowError):
         path: The path of the object inside the backend; empty when the operation has none.
     """
 
+    _given = ("operation", "backend", "path")
+
     def __init__(self, message: str, *, operation: str = "", backend: str = "", path: str = "") -> None:
         self.message = message
         self.operation = operation
@@ -128,14 +142,6 @@ class StorageError(FilerowError):
     def __str__(self) -> str:
         where = f" {self.path!r}" if self.path else ""
         return f"{self.operation}{where} on backend {self.backend!r}: {self.message}" if self.operation else self.message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # OSError has a __reduce__ of its own that would lose the keyword arguments.
-        return _rebuild, (type(self), self.message, self.operation, self.backend, self.path)
-
-
-def _rebuild(cls: type[StorageError], message: str, operation: str, backend: str, path: str) -> StorageError:
-    return cls(message, operation=operation, backend=backend, path=path)
 
 
 class ObjectNotFoundError(StorageError, FileNotFoundError):
@@ -246,6 +252,8 @@ class FileValidationError(FilerowError, ValueError):
     rule: str = ""
     """The rule that is broken, an argument of ``StoredObject``."""
 
+    _given = ("field", "limit", "actual", "rule", "code")
+
     def __init__(
         self,
         message: str,
@@ -263,15 +271,6 @@ class FileValidationError(FilerowError, ValueError):
         self.rule = type(self).rule if rule is None else rule
         self.code = type(self).code if code is None else code
         super().__init__(message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_validation, (type(self), self.message, self.field, self.limit, self.actual, self.rule, self.code)
-
-
-def _rebuild_validation(
-    cls: type[FileValidationError], message: str, field: str, limit: object, actual: object, rule: str, code: str
-) -> FileValidationError:
-    return cls(message, field=field, limit=limit, actual=actual, rule=rule, code=code)
 
 
 class FileTooLargeError(FileValidationError):
@@ -331,6 +330,7 @@ class InvalidTokenError(FilerowError, PermissionError):
 
     status_code = 403
     code: str = "token-invalid"
+    _given = ("code", "field", "limit", "actual")
 
     def __init__(
         self, message: str, *, code: str | None = None, field: str = "", limit: object = None, actual: object = None
@@ -341,15 +341,6 @@ class InvalidTokenError(FilerowError, PermissionError):
         self.limit = limit
         self.actual = actual
         super().__init__(message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_token, (type(self), self.message, self.code, self.field, self.limit, self.actual)
-
-
-def _rebuild_token(
-    cls: type[InvalidTokenError], message: str, code: str, field: str, limit: object, actual: object
-) -> InvalidTokenError:
-    return cls(message, code=code, field=field, limit=limit, actual=actual)
 
 
 class ExpiredTokenError(InvalidTokenError):
@@ -379,16 +370,11 @@ class VariantError(FilerowError):
     code: str = "variant"
     """A stable word for the reason."""
 
+    _given = ("code",)
+
     def __init__(self, message: str, *, code: str | None = None) -> None:
         self.code = type(self).code if code is None else code
         super().__init__(message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_variant, (type(self), str(self), self.code)
-
-
-def _rebuild_variant(cls: type[VariantError], message: str, code: str) -> VariantError:
-    return cls(message, code=code)
 
 
 class RecipeError(VariantError, ValueError):
@@ -444,12 +430,11 @@ class MaintenanceRefusedError(FilerowError, RuntimeError):
         code: ``another-database`` or ``another-server`` if another one swept this place last; else empty.
     """
 
+    _given = ("code",)
+
     def __init__(self, message: str, code: str = "") -> None:
         self.code = code
         super().__init__(message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.code)
 
 
 class UnsupportedRouteError(FilerowError, RuntimeError):
