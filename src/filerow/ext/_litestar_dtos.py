@@ -21,6 +21,7 @@ from sqlalchemy.orm import Mapper
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._orm.column import StoredObject
+from filerow.ext._litestar_forms import is_a, is_list_of_files
 
 if TYPE_CHECKING:
     from litestar.config.app import AppConfig
@@ -32,24 +33,12 @@ _LIST_OR_NONE = FieldDefinition.from_annotation(list[FileObject] | None)
 _SHAPE = ("raw", "annotation", "args", "inner_types", "instantiable_origin", "origin", "safe_generic_origin")
 
 
-def _is_a(annotation: object, kind: type) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, kind)
-
-
 def _shape(field: FieldDefinition) -> FieldDefinition | None:
     """Return how a list of files is shown; ``None`` for anything else."""
-    if _is_a(field.annotation, FileObjectList):
+    if is_a(field.annotation, FileObjectList):
         return _LIST
-    is_list = any(_is_a(inner.annotation, FileObjectList) for inner in field.inner_types)
+    is_list = any(is_a(inner.annotation, FileObjectList) for inner in field.inner_types)
     return _LIST_OR_NONE if field.is_optional and is_list else None
-
-
-def _is_list_of_files(field: FieldDefinition) -> bool:
-    choices = field.inner_types if field.is_union else (field,)
-    return any(
-        _is_a(one.annotation, FileObjectList) or (one.origin is list and _is_a(one.inner_types[0].annotation, FileObject))
-        for one in choices
-    )
 
 
 class FileDTO:
@@ -108,10 +97,10 @@ def _form_of(model: type[Any], form: Mapping[str, Any]) -> dict[str, Any]:
     for one in msgspec.structs.fields(model):
         part = form.get(one.encode_name)
         field = FieldDefinition.from_annotation(one.type)
-        is_list = _is_list_of_files(field)
+        is_list = is_list_of_files(field)
         if isinstance(part, UploadFile) and is_list:
             seen[one.encode_name] = [part]
-        elif part == "" and (is_list or any(_is_a(inner.annotation, FileObject) for inner in field.inner_types)):
+        elif part == "" and (is_list or any(is_a(inner.annotation, FileObject) for inner in field.inner_types)):
             if one.default is msgspec.UNSET:
                 del seen[one.encode_name]
             elif is_list or field.is_optional:
@@ -150,7 +139,7 @@ def _layers(handlers: Iterable[Any]) -> Iterator[Any]:
             registered = [handler for route in one.routes if isinstance(route, HTTPRoute) for handler in route.route_handlers]
             yield from registered
             yield from {id(handler.owner): handler.owner for handler in registered if handler.owner is not None}.values()
-        elif _is_a(one, Controller):
+        elif is_a(one, Controller):
             yield one
             found = [getattr(one, name) for name in dir(one) if name not in dir(Controller)]
             yield from (handler for handler in found if isinstance(handler, BaseRouteHandler))
@@ -170,7 +159,7 @@ def _has_files(dto: type[AbstractDTO[Any]]) -> bool:
         except Exception:  # noqa: BLE001 - Litestar meets it again, and reports it with the handler's name
             return False
         parts = [part for field in fields for part in _parts(field)]
-        if any(_is_a(part.annotation, FileObject) or _is_a(part.annotation, FileObjectList) for part in parts):
+        if any(is_a(part.annotation, FileObject) or is_a(part.annotation, FileObjectList) for part in parts):
             return True
         left += [part.annotation for part in parts if dto.detect_nested_field(part) and part.annotation not in seen]
     return False
@@ -208,8 +197,7 @@ class FileDTOPlugin(SerializationPlugin):
         """Return the other plugin's DTO with ours as its first base."""
         other = self._other(field_definition)
         if other is None:
-            msg = f"no plugin makes a DTO for {field_definition.annotation!r}"
-            raise ImproperlyConfiguredException(msg)
+            raise ImproperlyConfiguredException(f"no plugin makes a DTO for {field_definition.annotation!r}")
         return _taking_files(other.create_dto_for_type(field_definition))
 
     def _other(self, field_definition: FieldDefinition) -> SerializationPluginProtocol | None:

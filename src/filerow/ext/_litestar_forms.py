@@ -157,12 +157,12 @@ def _files_of_form(
     data = handler.parsed_data_field
     if data is None or not models:
         return {}, {}
-    if any(_is_a(model, FileObject) or _is_list_of_files(model) for model in models):
+    if any(is_a(model.annotation, FileObject) or is_list_of_files(model) for model in models):
         return {"data": not data.is_optional}, {}
     fields = _fields_of(models)
     absent: dict[str, Callable[[], Any]] = {name: _none for name, field in fields.items() if _is_optional_file(field)}
-    absent |= {name: list for name, field in fields.items() if _is_list_of_files(field)}
-    needed = {name: True for name, field in fields.items() if _is_a(field, FileObject)}
+    absent |= {name: list for name, field in fields.items() if is_list_of_files(field)}
+    needed = {name: True for name, field in fields.items() if is_a(field.annotation, FileObject)}
     return needed | dict.fromkeys(absent, False), absent
 
 
@@ -171,15 +171,18 @@ def _none() -> None:
 
 
 def _is_optional_file(field: FieldDefinition) -> bool:
-    return field.is_optional and any(_is_a(part, FileObject) for part in field.inner_types)
+    return field.is_optional and any(is_a(part.annotation, FileObject) for part in field.inner_types)
 
 
-def _is_list_of_files(field: FieldDefinition) -> bool:
+def is_list_of_files(field: FieldDefinition) -> bool:
+    """Return True for ``FileObjectList`` and ``list[FileObject]``, optional or not."""
     choices = field.inner_types if field.is_union else (field,)
     return any(
-        _is_a(part, FileObjectList) or (part.origin is list and _is_a(part.inner_types[0], FileObject)) for part in choices
+        is_a(one.annotation, FileObjectList) or (one.origin is list and is_a(one.inner_types[0].annotation, FileObject))
+        for one in choices
     )
 
 
-def _is_a(field: FieldDefinition, kind: type) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, kind)
+def is_a(annotation: object, kind: type) -> bool:
+    """Return True for a class, or a subclass of it."""
+    return isinstance(annotation, type) and issubclass(annotation, kind)

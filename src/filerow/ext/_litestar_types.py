@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from litestar.datastructures import UploadFile
@@ -16,19 +17,15 @@ from filerow._file.list import FileObjectList
 from filerow._file.object import ENCTYPE_NEEDED, FileObject
 from filerow._file.view import REFUSED
 from filerow.exceptions import ContentError, FileValidationError, UntrustedDocumentError
-from filerow.ext._litestar_forms import CheckedUpload
+from filerow.ext._litestar_forms import CheckedUpload, is_a
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
     from litestar.openapi.spec import Reference
 
 
-def _is_file(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, FileObject)
-
-
-def _is_file_list(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, FileObjectList)
+_is_file = partial(is_a, kind=FileObject)
+_is_file_list = partial(is_a, kind=FileObjectList)
 
 
 def _uploads(value: object) -> Iterable[object]:
@@ -53,13 +50,11 @@ def _decode_file(kind: type[Any], value: object) -> FileObject:
     """
     found = list(_uploads(value))
     if value == "":
-        msg = "a file is needed"
-        raise FileValidationError(msg)
+        raise FileValidationError("a file is needed")
     if not found:
         raise UntrustedDocumentError(_refused(value))
     if len(found) > 1:
-        msg = f"one file is expected here, but {len(found)} were uploaded"
-        raise ContentError(msg)
+        raise ContentError(f"one file is expected here, but {len(found)} were uploaded")
     return _file(kind, found[0])
 
 
