@@ -146,15 +146,12 @@ class LeaveFilesOp(MigrateOperation):
 
 
 @Operations.implementation_for(CreateFileTriggersOp)
-def _create(operations: Operations, operation: CreateFileTriggersOp) -> None:
-    remade(operations, operation.spec)
-
-
 @Operations.implementation_for(DropFileTriggersOp)
-def _drop(operations: Operations, operation: DropFileTriggersOp) -> None:
-    if operation.release:
+def _remake(operations: Operations, operation: CreateFileTriggersOp | DropFileTriggersOp) -> None:
+    drops = isinstance(operation, DropFileTriggersOp)
+    if drops and operation.release:
         release_files(operations, operation.spec, operation.release)
-    remade(operations, operation.spec, make=False)
+    remade(operations, operation.spec, make=not drops)
 
 
 @Operations.implementation_for(LeaveFilesOp)
@@ -177,11 +174,10 @@ def release_files(operations: Operations, spec: FileTable, columns: Sequence[str
     """Record the files of columns that are about to be dropped in the outbox, once."""
     context = operations.get_context()
     if context.as_sql:
-        msg = (
+        raise MaintenanceRefusedError(
             f"the files of {spec.fullname} ({', '.join(columns)}) cannot be recorded without a connection; run this migration "
             "with one, or set the columns to NULL first and remove release="
         )
-        raise MaintenanceRefusedError(msg)
     todo = [name for name in columns if not is_left(operations, spec.schema, spec.name, name)]
     if todo:
         if release(operations.get_bind(), spec, todo, wait=0 if context.impl.transactional_ddl else _WAIT):
@@ -223,24 +219,13 @@ def remade(operations: Operations, spec: FileTable, *, make: bool = True, flawed
 
 
 @renderers.dispatch_for(CreateFileTriggersOp)
-def _render_create(context: AutogenContext, operation: CreateFileTriggersOp) -> str:
-    return _render(context, "create_file_triggers", operation.spec)
-
-
 @renderers.dispatch_for(DropFileTriggersOp)
-def _render_drop(context: AutogenContext, operation: DropFileTriggersOp) -> str:
-    return _render(context, "drop_file_triggers", operation.spec, operation.release)
-
-
-def _render(context: AutogenContext, name: str, spec: FileTable, release: Sequence[str] = ()) -> str:
+def _render(context: AutogenContext, operation: CreateFileTriggersOp | DropFileTriggersOp) -> str:
     context.imports.add("import filerow.ext.alembic")  # where these operations are defined
-    given = {
-        "primary_key": list(spec.primary_key),
-        "outbox": spec.outbox,
-        "schema": spec.schema,
-        "outbox_schema": spec.outbox_schema,
-    }
+    spec = operation.spec
+    given = {name: getattr(spec, name) for name in DEFAULTS} | {"primary_key": list(spec.primary_key)}
     arguments = [repr(spec.name), f"columns={dict(spec.columns)!r}"]
-    arguments += [f"{key}={value!r}" for key, value in given.items() if value != DEFAULTS[key]]
-    arguments += [f"release={list(release)!r}"] if release else []
-    return f"{context.opts['alembic_module_prefix']}{name}({', '.join(arguments)})"
+    arguments += [f"{name}={value!r}" for name, value in given.items() if value != DEFAULTS[name]]
+    if isinstance(operation, DropFileTriggersOp) and operation.release:
+        arguments.append(f"release={list(operation.release)!r}")
+    return f"{context.opts['alembic_module_prefix']}{operation.name}({', '.join(arguments)})"
