@@ -93,11 +93,9 @@ class _Stream(httpcore.NetworkStream):
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        del timeout
         return self._stream.read(max_bytes, self._deadline.left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        del timeout
         self._stream.write(buffer, self._deadline.left(httpcore.WriteTimeout))
 
     def close(self) -> None:
@@ -106,7 +104,6 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        del timeout
         left = self._deadline.left(httpcore.ConnectTimeout)
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._deadline)
 
@@ -121,24 +118,18 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         self._stream = stream
         self._deadline = deadline
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        del timeout
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return await self._stream.read(max_bytes, self._deadline.left())
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        del timeout
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         await self._stream.write(buffer, self._deadline.left(httpcore.WriteTimeout))
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
     async def start_tls(
-        self,
-        ssl_context: SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        del timeout
         left = self._deadline.left(httpcore.ConnectTimeout)
         return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, left), self._deadline)
 
@@ -215,7 +206,6 @@ class _Guarded(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        del timeout
         addresses = _judged(_in_time(host, port, self._deadline.left(httpcore.ConnectTimeout)), port, self._allow)
         for number, address in enumerate(addresses, 1):
             try:
@@ -240,11 +230,10 @@ class _AsyncGuarded(httpcore.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        del timeout
         left = self._deadline.left(httpcore.ConnectTimeout)
         found = await asyncio.to_thread(_in_time, host, port, left)
         addresses = _judged(found, port, self._allow)

@@ -52,8 +52,7 @@ class Azure(Flavour):
         fs.service_client.location_mode = client.location_mode
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
-        del metadata  # pipe_file() takes none
-        blob = import_module("azure.storage.blob")  # adlfs itself needs it
+        blob = import_module("azure.storage.blob")  # adlfs itself needs it; its pipe_file() takes no metadata
         named = {name.lower().replace("-", "_"): value for name, value in headers.items() if name != "Storage-Class"}
         return {"content_settings": blob.ContentSettings(**named)} if named else {}
 

@@ -68,7 +68,7 @@ class Flavour:
     }
     kms_key: str | None = None
 
-    def capabilities_of(self, fs: Any) -> Capabilities:  # noqa: ARG002 - for those that differ by it
+    def capabilities_of(self, fs: Any) -> Capabilities:
         """Return what a backend on this very filesystem can do."""
         return self.capabilities
 
@@ -80,7 +80,6 @@ class Flavour:
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Return options with limits to the server's silence, where they name none."""
-        del seconds
         return dict(options)
 
     def set_up(self, fs: Any, seconds: float | None) -> None:
@@ -108,7 +107,6 @@ class Flavour:
             name: The method's name.
             in_file: It is a call of an open file.
         """
-        del fs, name, in_file
         return nullcontext()
 
     # -- deleting ------------------------------------------------------------------------------------------------------
@@ -118,7 +116,6 @@ class Flavour:
 
         Object stores have none. Of a filesystem that nobody here knows, folders stay.
         """
-        del root, folder
         return False
 
     # -- writing -------------------------------------------------------------------------------------------------------
@@ -162,7 +159,6 @@ class Flavour:
 
     def tag_options(self, tags: Mapping[str, str]) -> dict[str, Any]:
         """Return the options of ``pipe_file`` and ``open`` that store tags."""
-        del tags
         return {}
 
     def finish(self, fs: Any, path: str, options: PutOptions) -> None:
@@ -170,7 +166,6 @@ class Flavour:
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         """Return the options of ``pipe_file`` that store headers and metadata."""
-        del headers, metadata
         return {}
 
     def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -187,12 +182,10 @@ class Flavour:
 
     def rewrite(self, fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
         """Copy a client's upload with these headers alone; ``None`` if unable."""
-        del fs, source, target, upload, options
         return None
 
     def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
         """Return what the store's conditions are worth; only S3's have to be found out."""
-        del fs, at, remove
         return honoured(backend, off=off)
 
     def delete_many(self, fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:
@@ -210,16 +203,15 @@ class Flavour:
 
     def is_refusal(self, error: BaseException) -> bool:
         """Return True if a bulk delete failed because the store does not know such."""
-        del error
         return False
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def may_list(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - for those that hide what is missing
+    def may_list(self, fs: Any, root: str) -> bool:
         """Return False if the credentials may not list, so missing means forbidden."""
         return True
 
-    def has_place(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - where files are, folders are made as they are needed
+    def has_place(self, fs: Any, root: str) -> bool:
         """Return False if the bucket itself is missing; asked if nothing was found."""
         return True
 
@@ -227,7 +219,7 @@ class Flavour:
         """Return a URL that binds what is asked, which is among :attr:`binds`."""
         raise NotImplementedError
 
-    def outside(self, fs: Any, origin: str, *, virtual: bool) -> Any:  # noqa: ARG002 - for those that sign the host
+    def outside(self, fs: Any, origin: str, *, virtual: bool) -> Any:
         """Return a filesystem that signs for the public host, and does nothing else.
 
         Args:
@@ -239,10 +231,9 @@ class Flavour:
 
     def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:
         """Return what a signed upload must come with besides its type."""
-        del fs, request
         return {}
 
-    def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:  # noqa: ARG002 - most stores have none
+    def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:
         """Yield the uploads below a folder that have not ended."""
         return iter(())
 

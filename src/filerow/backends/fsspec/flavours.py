@@ -25,7 +25,6 @@ class Unknown(Flavour):
 
     @contextmanager
     def turn(self, fs: Any, name: str, *, in_file: bool) -> Generator[None]:
-        del fs, name, in_file
         try:
             yield
         except OSError as error:

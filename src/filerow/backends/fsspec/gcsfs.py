@@ -107,7 +107,6 @@ class GCS(Flavour):
         return str(fs.sign(path, expiration=request.expires_in, **bound))
 
     def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:
-        del fs
         encrypted = self.kms_key is not None and request.method == "PUT"
         return length_range(request) | ({"x-goog-encryption-kms-key-name": self.kms_key or ""} if encrypted else {})
 

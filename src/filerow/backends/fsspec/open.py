@@ -75,8 +75,7 @@ def _check_options(protocol: str, flavour: Flavour, options: Mapping[str, Any]) 
     if own := defaults_of(protocol):
         known = {*own, *_OF_ALL, *flavour.client_options()} - {"self", "hostname"}
         if unknown := sorted(name for name in options if not any(fnmatchcase(name, one) for one in known)):
-            text = f"fsspec's {protocol} filesystem has no option {unknown[0]!r}; it takes {', '.join(sorted(known))}"
-            raise TypeError(text)
+            raise TypeError(f"fsspec's {protocol} filesystem has no option {unknown[0]!r}; it takes {', '.join(sorted(known))}")
 
 
 def _needs(protocol: str) -> AbstractContextManager[None]:

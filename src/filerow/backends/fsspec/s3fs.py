@@ -220,6 +220,8 @@ def _demanded(fs: Any) -> dict[str, Any]:
 
 
 class _S3fsWriter:
+    """Writes through s3fs, which is patient by itself."""
+
     def __init__(self, fs: Any, at: Callable[[str], str], remove: Callable[..., Any]) -> None:
         self._fs = fs
         self._at = at
@@ -228,10 +230,10 @@ class _S3fsWriter:
     def put(self, path: str) -> Call:
         return _call(self._fs.pipe_file, self._at(path), b"?")
 
-    def put_new(self, path: str, *, patient: bool) -> Call:  # noqa: ARG002 - it asks again by itself
+    def put_new(self, path: str, *, patient: bool) -> Call:
         return _call(self._fs.pipe_file, self._at(path), b"?", mode="create")
 
-    def copy_new(self, source: str, target: str, *, patient: bool) -> Call:  # noqa: ARG002
+    def copy_new(self, source: str, target: str, *, patient: bool) -> Call:
         return _call(self._fs.cp_file, self._at(source), self._at(target), IfNoneMatch="*")
 
     def copy(self, source: str, target: str) -> Call:

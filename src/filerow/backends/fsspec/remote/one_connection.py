@@ -73,7 +73,6 @@ class OneConnection(Flavour):
 
     def is_lost(self, fs: Any) -> bool:
         """Return True if the client knows that the connection is of no more use."""
-        del fs
         return False
 
     def check(self, fs: Any) -> None:
@@ -85,7 +84,6 @@ class OneConnection(Flavour):
 
     def meaning(self, error: Exception, name: str) -> Exception:
         """Return the builtin error that an error stands for, or the error itself."""
-        del name
         return error
 
     def give_up(self, fs: Any) -> None:

@@ -60,7 +60,6 @@ class SMB(OneConnection):
         _check_user(fs, connection)
 
     def meaning(self, error: Exception, name: str) -> Exception:
-        del name
         if isinstance(error, BlockingIOError) or is_timeout(error):
             return error if isinstance(error, TimeoutError) else TimeoutError(str(error))
         if isinstance(error, OSError):  # the answer to a request, whose text may be a file's name
