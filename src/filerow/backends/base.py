@@ -185,8 +185,7 @@ class StorageBackend(Driver):
         Raises:
             ObjectNotFoundError: There is nothing at ``path``.
         """
-        start, end = _check_range(start, end)
-        if end is not None and end <= start:
+        if _is_empty(start, end):
             return b""
         check_known_path(path, self._key, "read")
         with self._errors("read", path) as observed:
@@ -197,8 +196,7 @@ class StorageBackend(Driver):
 
     async def read_async(self, path: str, start: int = 0, end: int | None = None) -> bytes:
         """Read an object or a range of it; see :meth:`read`."""
-        start, end = _check_range(start, end)
-        if end is not None and end <= start:
+        if _is_empty(start, end):
             return b""
         check_known_path(path, self._key, "read")
         with self._errors("read", path) as observed:
@@ -209,8 +207,7 @@ class StorageBackend(Driver):
 
     def stream(self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
         """Yield the bytes ``[start, end)`` in chunks, in bounded memory."""
-        start, end = _check_range(start, end)
-        if end is not None and end <= start:
+        if _is_empty(start, end):
             return
         check_known_path(path, self._key, "read")
         with self._errors("read", path, streams=True) as observed:
@@ -221,8 +218,7 @@ class StorageBackend(Driver):
         self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20
     ) -> AsyncIterator[bytes]:
         """Iterate over an object's bytes; see :meth:`stream`."""
-        start, end = _check_range(start, end)
-        if end is not None and end <= start:
+        if _is_empty(start, end):
             return
         check_known_path(path, self._key, "read")
         chunks = self._stream_async(path, start, end, chunk_size)
@@ -444,7 +440,7 @@ def _check_content(content: object) -> None:
         raise ContentError("content is bytes, not str: encode text first, and open a file to store its content")
 
 
-def _check_range(start: int, end: int | None) -> tuple[int, int | None]:
+def _is_empty(start: int, end: int | None) -> bool:
     if start < 0 or (end is not None and end < 0):
         raise ValueError(f"a range counts bytes from the start of the object, so it cannot be negative: start={start}, end={end}")
-    return start, end
+    return end is not None and end <= start

@@ -20,7 +20,7 @@ from dataclasses import astuple, dataclass
 from datetime import timedelta
 from operator import add
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -53,10 +53,6 @@ from filerow.outbox._isolation import read_committed
 from filerow.outbox._places import Gate, Note, Places
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import Tombstone, among, now, now_of, take_write_lock, write_state
-
-if TYPE_CHECKING:
-    pass
-
 
 MOST = 10_000
 """Maximum size of a batch: some databases take 32,767 parameters in one statement."""
