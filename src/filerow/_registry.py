@@ -129,25 +129,22 @@ class StorageRegistry:
             raise TypeError(f"deletes must be True or False, not {deletes!r}")
         if isinstance(backend, str):
             if not key:
-                msg = f"register_backend({shown_url(backend)!r}) needs a key: register_backend(url, key='docs')"
-                raise ValueError(msg)
+                raise ValueError(f"register_backend({shown_url(backend)!r}) needs a key: register_backend(url, key='docs')")
             backend = backend_from_url(backend, key, **options)
         elif not isinstance(backend, StorageBackend):
             raise TypeError(_no_backend(backend))
         elif options:
-            msg = f"{', '.join(options)}: options are for URLs; pass them to the backend itself where it is made"
-            raise TypeError(msg)
+            raise TypeError(f"{', '.join(options)}: options are for URLs; pass them to the backend itself where it is made")
         elif key is not None and key != backend.key:
             msg = f"this backend's own key is {backend.key!r}, which every row stores; it cannot be registered as {key!r}"
             raise ValueError(msg)
         with _lock:
             known = self._backends.get(backend.key)
             if known is not None and known is not backend:
-                msg = (
+                raise BackendExistsError(
                     f"a backend is registered as {backend.key!r} already ({known!r}); choose another key, or call "
                     f"storages.unregister_backend({backend.key!r}) first"
                 )
-                raise BackendExistsError(msg)
             for expected in [one for one in self._expected.values() if one.key == backend.key]:
                 check_kept(backend, expected.stored_with, expected.column)
             self._backends[backend.key] = backend
@@ -255,11 +252,10 @@ class StorageRegistry:
             return self._backends[key]
         except KeyError:
             known = ", ".join(map(repr, self._backends)) or "none at all"
-            msg = (
+            raise BackendNotFoundError(
                 f"no backend is registered as {key!r} (registered: {known}); call "
                 f"storages.register_backend(..., key={key!r}) at startup"
-            )
-            raise BackendNotFoundError(msg) from None
+            ) from None
 
     def get_default_backend(self) -> StorageBackend:
         """Return the default backend, or the only one registered if no default is set.
@@ -272,11 +268,10 @@ class StorageRegistry:
         if len(self._backends) == 1:
             return next(iter(self._backends.values()))
         known = ", ".join(map(repr, self._backends)) or "none at all"
-        msg = (
+        raise BackendNotFoundError(
             f"no backend is named and there is no default (registered: {known}); name one in StoredObject(backend=...) or "
             "call storages.set_default_backend(...)"
         )
-        raise BackendNotFoundError(msg)
 
     def resolve(self, key: str) -> StorageBackend:
         """Return the backend with this key, or the default one for an empty key."""
@@ -389,8 +384,7 @@ def key_of(backend: object, hint: str = "") -> str:
         return ""
     if isinstance(backend, StorageBackend):
         return backend.key
-    msg = f"backend must be a backend or its key, not {type(backend).__name__}{hint}"
-    raise TypeError(msg)
+    raise TypeError(f"backend must be a backend or its key, not {type(backend).__name__}{hint}")
 
 
 def _no_backend(given: object) -> str:
@@ -435,8 +429,7 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
     scheme = urlsplit(url).scheme.lower()
     bare, found = split_url(url)
     if not scheme:
-        msg = f"{url!r} is not a URL; write file://{url if url.startswith('/') else '/absolute/path'} for a directory"
-        raise ValueError(msg)
+        raise ValueError(f"{url!r} is not a URL; write file://{url if url.startswith('/') else '/absolute/path'} for a directory")
     if scheme == "file":
         from filerow.backends.local import LocalBackend
 
@@ -462,8 +455,7 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
 
 def _refuse_address(url: str) -> None:
     if url.lower() != "memory://":
-        msg = f"{shown_url(url)!r}: memory has no address; write memory://"
-        raise ValueError(msg)
+        raise ValueError(f"{shown_url(url)!r}: memory has no address; write memory://")
 
 
 def _local_root(url: str) -> str:

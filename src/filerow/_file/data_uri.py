@@ -92,5 +92,4 @@ def _unquoted(text: str, most: int) -> bytes:
 
 
 def _too_large(size: int, max_size: int) -> FileTooLargeError:
-    message = f"the text holds {size:,} bytes or more; max_size is {max_size:,}"
-    return FileTooLargeError(message, limit=max_size, actual=size)
+    return FileTooLargeError(f"the text holds {size:,} bytes or more; max_size is {max_size:,}", limit=max_size, actual=size)

@@ -395,8 +395,7 @@ class FileObject:
             FileStateError: The file is pending.
         """
         if not self._facts.path or self._content is not None or self._state is FileState.DELETED:
-            msg = f"{self!r} has no document until it is stored; commit its row, or call save()"
-            raise FileStateError(msg)
+            raise FileStateError(f"{self!r} has no document until it is stored; commit its row, or call save()")
         return to_document(self._facts)
 
     def public_view(self) -> dict[str, Any]:
@@ -1078,11 +1077,10 @@ class FileObject:
 
     def _deletable(self, *, force: bool) -> str:
         if self._state is FileState.ATTACHED and not force:
-            msg = (
+            raise FileStateError(
                 f"{self!r} belongs to a row; set the column to None or delete the row, and the commit deletes the bytes "
                 "(delete(force=True) deletes them now and leaves the row pointing to nothing)"
             )
-            raise FileStateError(msg)
         if not self._storages.may_delete(self._facts.backend):
             msg = "the backend is registered with deletes=False, so this process must not delete from it"
             raise UnsupportedOperationError(msg, operation="delete", backend=self._facts.backend, path=self._facts.path)
@@ -1139,8 +1137,7 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
             raise FileStateError(f"{file!r} already has its content; make a new FileObject for other bytes")
         content = content_of(data)
     if content is None:
-        msg = f"{file!r} has no content to save; pass content=, or call save(data)"
-        raise ContentError(msg)
+        raise ContentError(f"{file!r} has no content to save; pass content=, or call save(data)")
     if content.claimed is not None:
         msg = f"{file!r} was uploaded by a client with a claim, which only a row can use: assign it to its column, and commit"
         raise FileStateError(msg)

@@ -54,11 +54,10 @@ def seal_reference(file: Referenced, *, expires_in: float, audience: str, keys: 
     said = {"file": document, "audience": audience, "shown": list(file.public_metadata), "cache": file.cache_control}
     token = keys.seal(Purpose.REFERENCE, {name: value for name, value in said.items() if value}, expires_at=time.time() + seconds)
     if len(token) > LONGEST_TOKEN:
-        msg = (
+        raise DocumentError(
             f"the metadata of {facts.filename!r} is too large for a reference, which would have {len(token)} characters of at "
             f"most {LONGEST_TOKEN}"
         )
-        raise DocumentError(msg)
     return token
 
 
@@ -93,11 +92,10 @@ def _unsealed(token: str, keys: Keys) -> dict[str, Any]:
     except ExpiredTokenError:
         raise ExpiredTokenError("this reference has expired; make a new one, or one with a longer expires_in=") from None
     except InvalidTokenError:
-        msg = (
+        raise InvalidTokenError(
             "this is not a reference of this application, or was changed; whoever makes a reference and whoever opens it "
             "need the same secret"
-        )
-        raise InvalidTokenError(msg) from None
+        ) from None
 
 
 def _check_audience(audience: object) -> None:

@@ -243,11 +243,10 @@ class Variant:
             UnsupportedOperationError: The backend is private.
         """
         if self.id not in self._facts.variants:
-            msg = (
+            raise FileStateError(
                 f"{self!r} was not stored with its row, so nothing may be at its permanent URL yet: declare it with "
                 'make_variants="commit" before the file is stored, or use sign(), whose URL makes it'
             )
-            raise FileStateError(msg)
         return self._backend.url(self.path)
 
     def _content(self) -> Steps[bytes]:
@@ -379,8 +378,7 @@ def variant_of(
     if recipes:
         where = f"the column {column}" if column else "the column"
         raise RecipeError(f"there is no variant {wanted!r}; {where} declares {', '.join(recipes)}")
-    msg = (
+    raise RecipeError(
         f"{original.filename!r} knows no variant {wanted!r}: variants= of a column names them for files that its rows load or "
         "store; otherwise pass the recipe, variant(Thumbnail(64, 64))"
     )
-    raise RecipeError(msg)

@@ -442,12 +442,11 @@ def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], befo
     decided = {(column, one.key[1]) for column, one in owners if isinstance(one, InstanceState) and one.key is not None}
     for key, one in itertools.product(before, fields):
         if (one.column, key) in decided:
-            msg = (
+            raise UnsupportedRouteError(
                 f"{one.table}.{one.column.name} of the row {key} is changed by the flush under way, and a listener changes it "
                 "again by a statement, after Filerow has read it; change the object in before_flush instead, or run the "
                 "statement in a listener that runs before Filerow's (insert=True)"
             )
-            raise UnsupportedRouteError(msg)
 
 
 def _nothing_to_copy(change: SlotChange, index: int, copy: FileObject) -> Callable[[], None]:
@@ -662,11 +661,10 @@ def inline_values(statement: Insert | Update, fields: Sequence[Field], parameter
         elif isinstance(value, BindParameter) and len(parameters) == 1:
             found.append(Inline(column, parameters[0][value.key], value.key))
         else:
-            msg = (
+            raise UnsupportedRouteError(
                 f"{column.key} is set to an SQL expression, which could give one object to two rows; set it to a FileObject or "
                 "None, or load the rows and assign their files"
             )
-            raise UnsupportedRouteError(msg)
     return found
 
 

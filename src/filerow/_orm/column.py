@@ -314,8 +314,7 @@ class StoredObject(TypeDecorator[Any]):
         file = value if isinstance(value, FileObject) else FileObject(content=value)
         content = content_in(file)
         if content is None:
-            msg = f"{file!r} has no content to check: rules apply to files that are not stored yet"
-            raise FileStateError(msg)
+            raise FileStateError(f"{file!r} has no content to check: rules apply to files that are not stored yet")
         return file, Checks(content, facts_of(file), self.rules(field or self._field or ""))
 
     @property
@@ -363,12 +362,11 @@ class StoredObject(TypeDecorator[Any]):
         if not isinstance(value, FileObject):
             raise not_a_file("a file column", value)
         if value.state is FileState.PENDING:
-            msg = (
+            raise UnsupportedRouteError(
                 f"{value!r} is not stored yet, and this statement bypasses the ORM's unit of work, which would store it. "
                 "Add the object to a session, use session.execute(insert(Model), [...]), or call save() on the file first; "
                 "instead of onupdate=, use a before_update listener"
             )
-            raise UnsupportedRouteError(msg)
         return value.to_dict()
 
     # SQLAlchemy's name for the processor's type is private
@@ -517,8 +515,7 @@ def _decoded(decode: Callable[[Any], Any], value: str | bytes) -> Any:
     try:
         return decode(value)
     except ValueError as error:
-        msg = f"the row's list of file documents is not JSON: {str(value)[:80]!r}"
-        raise DocumentError(msg) from error
+        raise DocumentError(f"the row's list of file documents is not JSON: {str(value)[:80]!r}") from error
 
 
 def _checked(file: FileObject, checks: Checks) -> FileObject:

@@ -176,11 +176,10 @@ def register_fields(mapper: Mapper[Any]) -> tuple[Field, ...]:
     for field in found:
         written = mapper.get_property_by_column(field.column).key
         if written != field.key:
-            msg = (
+            raise TypeError(
                 f"{mapper.class_.__name__}.{field.key} and .{written} are mapped to one file column, {field.column}, and a flush "
                 f"writes only {written}, so files of the other would be lost; make it a synonym({written!r})"
             )
-            raise TypeError(msg)
     if found:
         _fields.set(mapper, found)
     return found
@@ -197,12 +196,11 @@ def _refuse_two_columns(mapper: Mapper[Any]) -> None:
         files = [one for one in prop.columns if isinstance(one, Column) and isinstance(one.type, StoredObject)]
         if len(files) > 1:
             names = " and ".join(map(str, files))
-            msg = (
+            raise TypeError(
                 f"{mapper.class_.__name__}.{prop.key} is mapped to {len(files)} file columns, {names}, which would name one "
                 f"object, and a statement that clears one of them would delete the file of the other; give each column an "
                 f"attribute of its own, such as own_{prop.key} = mapped_column({files[0].name!r}, StoredObject(...))"
             )
-            raise TypeError(msg)
 
 
 def has_files(mapper: Mapper[Any]) -> bool:
@@ -281,18 +279,16 @@ def refuse_shared_default(column: Column[Any]) -> None:
         raise TypeError(msg)
     by_server = getattr(column.server_default, "arg", None)
     if by_server is not None and "{" in str(getattr(by_server, "text", by_server)):
-        msg = (
+        raise TypeError(
             f"server_default= of {column.name} is the document of a file, which every new row would share; leave it out, or pass "
             "default= a function that makes a file"
         )
-        raise TypeError(msg)
     default = column.default
     if isinstance(default, ScalarElementColumnDefault) and files_in(default.arg):
-        msg = (
+        raise TypeError(
             f"default= of {column.name} is one file, which only one row can own; pass a function: "
             "default=lambda: FileObject(content=...)"
         )
-        raise TypeError(msg)
 
 
 def refuse_hidden_files(mapper: Mapper[Any]) -> None:
@@ -308,11 +304,10 @@ def refuse_hidden_files(mapper: Mapper[Any]) -> None:
             continue
         inside = [kind.impl_instance] if isinstance(kind, TypeDecorator) else [kind.item_type] if isinstance(kind, ARRAY) else []
         if any(isinstance(one, StoredObject) for one in (*inside, *variants_of(kind))):
-            msg = (
+            raise TypeError(
                 f"{mapper.class_.__name__}.{column.key} has a StoredObject inside the type {type(kind).__name__}, where nothing "
                 "stores, owns or keeps its files; use StoredObject or a subclass of it, with multiple=True for several files"
             )
-            raise TypeError(msg)
 
 
 def fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:

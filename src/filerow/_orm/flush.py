@@ -472,8 +472,7 @@ def _exclusively(files: Sequence[FileObject]) -> Generator[None]:
     try:
         for file in files:
             if _under_way.setdefault(id(file), me) is not me or file.state is FileState.ATTACHED:
-                msg = f"another session is storing {file!r} at the same time; assign each row its own FileObject"
-                raise FileStateError(msg)
+                raise FileStateError(f"another session is storing {file!r} at the same time; assign each row its own FileObject")
         yield
     finally:
         for file in files:
@@ -557,11 +556,10 @@ def _refuse_other_registry(changes: Sequence[SlotChange]) -> None:
     for change in changes:
         for file in (*change.new, *_held(change.slot)):
             if file.state in {FileState.STAGED, FileState.ATTACHED} and registry_of(file) is not in_force():
-                msg = (
+                raise BackendMismatchError(
                     f"{change.slot.field.key}: {file!r} comes from another registry than the one that this session uses; flush "
                     "in a block of that registry's active(), or assign FileObject(content=..., filename=...) with its content"
                 )
-                raise BackendMismatchError(msg)
 
 
 def _held(slot: Slot) -> list[FileObject]:
@@ -580,8 +578,7 @@ def check_backend(file: FileObject, key: str, column: Field) -> None:
         BackendMismatchError: The file names another backend.
     """
     if key and file.backend_key and file.backend_key != key and file.state is not FileState.ATTACHED:
-        msg = (
+        raise BackendMismatchError(
             f"{column.key}: the file names backend {file.backend_key!r}, but this column stores to {key!r}; leave backend= out, "
             "or name the column's backend"
         )
-        raise BackendMismatchError(msg)

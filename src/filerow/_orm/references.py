@@ -142,8 +142,7 @@ def column_named(metadata: MetaData, name: str) -> FileColumn:
     for column in columns:
         if name == column.name:
             return column
-    msg = f"there is no file column {name!r}; there are: {', '.join(column.name for column in columns) or 'none'}"
-    raise LookupError(msg)
+    raise LookupError(f"there is no file column {name!r}; there are: {', '.join(column.name for column in columns) or 'none'}")
 
 
 def decoded(value: Any) -> Any:

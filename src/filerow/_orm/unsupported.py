@@ -36,29 +36,26 @@ def refuse_autocommit(connection: Connection) -> None:
     writes it.
     """
     if commits_each_statement(connection):
-        msg = (
+        raise UnsupportedRouteError(
             "this session's connection is in AUTOCOMMIT, which commits each statement by itself, so rows and bytes could "
             "disagree; write rows with files in a transaction: Session(engine.execution_options(isolation_level=...)) with "
             "another level, such as READ COMMITTED or, on SQLite, SERIALIZABLE"
         )
-        raise UnsupportedRouteError(msg)
 
 
 def refuse_tables(connection: Connection, tables: Iterable[object]) -> None:
     """Refuse files in tables that ignore rollbacks or replace rows."""
     for table in dict.fromkeys(tables):
         if isinstance(table, Table) and connection.dialect.name == "sqlite" and _replaces_rows(table):
-            msg = (
+            raise UnsupportedRouteError(
                 f"{table.fullname} has a constraint with ON CONFLICT REPLACE, so SQLite may delete other rows silently, "
                 "and their files would stay; leave sqlite_on_conflict_...='REPLACE' out, and load the row to change it"
             )
-            raise UnsupportedRouteError(msg)
         if isinstance(table, Table) and not has_transactions(connection, table):
-            msg = (
+            raise UnsupportedRouteError(
                 f"the storage engine of {table.fullname} has no transactions, so a rollback would delete the bytes of rows that "
                 f"stay; ALTER TABLE {table.fullname} ENGINE = InnoDB"
             )
-            raise UnsupportedRouteError(msg)
 
 
 _REPLACES = "filerow_replaces"
@@ -92,11 +89,10 @@ def refuse_inside(place: str, statement: Insert | Update | Delete, given: Contai
     mapper = inspect(entity).mapper
     named = [field for field in fields_in_table(mapper) if isinstance(statement, Delete) or field.column in given]
     if named:
-        msg = (
+        raise UnsupportedRouteError(
             f"{statement.__visit_name__.upper()} of {mapper.class_.__name__} inside {place} would give or take files of "
             f"{named[0].table}.{named[0].column.name} that Filerow cannot manage; execute it as a statement of its own"
         )
-        raise UnsupportedRouteError(msg)
 
 
 def refuse_alias(statement: Insert | Update | Delete) -> None:
@@ -121,11 +117,10 @@ def refuse_core_strategy(state: ORMExecuteState, inline: Container[Any], fields:
     names = {name for row in rows for name in row}
     for column in fields:
         if names & {column.key, column.column.key} or (column.column in inline and not by_column):
-            msg = (
+            raise UnsupportedRouteError(
                 f"dml_strategy={strategy!r} skips the ORM, which would manage the files of {column.key}; leave that option out, "
                 "or the file column"
             )
-            raise UnsupportedRouteError(msg)
 
 
 def refuse_copies_in_order(statement: Insert | Update) -> None:
@@ -157,22 +152,20 @@ def refuse_conflict_prefix(state: ORMExecuteState, statement: Insert | Update, c
     prefixes = [str(text) for text, only_for in getattr(statement, "_prefixes", ()) if only_for in {"*", dialect}]
     words = set(" ".join(prefixes).upper().split())
     if "REPLACE" in words or (words & {"IGNORE", "FAIL"} and any(change.new for change in changes)):
-        msg = (
+        raise UnsupportedRouteError(
             f"{statement.__visit_name__.upper()} {' '.join(prefixes)} does not report which rows it wrote or replaced, so "
             "bytes could be lost; load the row and assign its attributes, or leave the prefix out"
         )
-        raise UnsupportedRouteError(msg)
 
 
 def refuse_conflict_clause(statement: Insert, changes: Sequence[SlotChange], fields: Sequence[Field]) -> None:
     """Refuse ``INSERT ... ON CONFLICT`` that gives files or sets them."""
     conflict = getattr(statement, "_post_values_clause", None)
     if conflict is not None and (any(change.new for change in changes) or _sets_files(conflict, fields)):
-        msg = (
+        raise UnsupportedRouteError(
             "INSERT ... ON CONFLICT / ON DUPLICATE KEY with files does not report which rows it wrote, so bytes could be lost; "
             "load the row and assign its attribute, or insert without the conflict clause"
         )
-        raise UnsupportedRouteError(msg)
 
 
 def _sets_files(conflict: Any, fields: Sequence[Field]) -> bool:
@@ -188,22 +181,20 @@ def refuse_insert_from_select(statement: Insert, fields: Sequence[Field]) -> Non
     names = getattr(statement, "_select_names", None) or ()
     for column in fields:
         if column.column.name in names or column.key in names:
-            msg = (
+            raise UnsupportedRouteError(
                 f"INSERT ... SELECT into {column.key} would give one object two rows; leave the column out, or copy the files: "
                 "session.add(Model(file=other.file)) makes a copy of its own"
             )
-            raise UnsupportedRouteError(msg)
 
 
 def refuse_sharing(changes: Sequence[SlotChange], matched: int, verb: str) -> None:
     """Refuse to give one file to several rows."""
     for change in changes:
         if change.owned and change.new and change.slot.owner == -1 and matched > 1:
-            msg = (
+            raise UnsupportedRouteError(
                 f"this {verb} would give one file to {matched} rows in {change.slot.field.key}; assign each row its own "
                 "file, row by row"
             )
-            raise UnsupportedRouteError(msg)
 
 
 def refuse_repeated_rows(changes: Sequence[SlotChange], keys: Sequence[tuple[Any, ...]], mapper: Mapper[Any]) -> None:
@@ -214,9 +205,8 @@ def refuse_repeated_rows(changes: Sequence[SlotChange], keys: Sequence[tuple[Any
         if isinstance(owner, int) and owner >= 0:
             slot = keys[owner], column
             if slot in seen:
-                msg = (
+                raise UnsupportedRouteError(
                     f"this UPDATE sets {column.key} of the {mapper.class_.__name__} {keys[owner]!r} twice; name each row once, "
                     "with its final value"
                 )
-                raise UnsupportedRouteError(msg)
             seen.add(slot)

@@ -152,12 +152,11 @@ def _refuse_two_rows(flush: Flush, ref: Ref, source: Slot, target: Slot, rows: R
         return
     if target.field.column is source.field.column and _key_now(target.owner) == key:
         return  # another object represents the row now
-    msg = (
+    raise UnsupportedRouteError(
         f"{source.field.table}.{source.field.column.name}: {ref.path} was to move from the row {key[1]} to another, but that row "
         "still names it: a trigger, a policy or a listener has kept the row as it was. Nothing is written; assign file.copy() "
         "to the other row"
     )
-    raise UnsupportedRouteError(msg)
 
 
 def _key_now(owner: object) -> RowKey | None:
@@ -189,10 +188,9 @@ def _refuse_missing_rows(flush: Flush, session: Session) -> None:
         there = read_again(connection, mapper, keys)
         gone = [key for key in keys if key not in there]
         if gone:
-            msg = (
+            raise StaleDataError(
                 f"UPDATE statement on table {mapper.local_table.description!r} expected to find the row {gone[0]}, which is gone"
             )
-            raise StaleDataError(msg)
 
 
 def _refuse_late_changes(flush: Flush) -> None:
@@ -205,12 +203,11 @@ def _refuse_late_changes(flush: Flush) -> None:
         for change in changed_slots(state):
             if not flush.has_seen(change):
                 field = change.slot.field
-                msg = (
+                raise UnsupportedRouteError(
                     f"{field.table}.{field.column.name} was set by a listener that ran after Filerow had read the object; "
                     "set it in a before_flush listener, or in one of before_insert or before_update that is registered before "
                     "the mappers are configured"
                 )
-                raise UnsupportedRouteError(msg)
 
 
 # -- rows that are not seen ------------------------------------------------------------------------------------------------

@@ -165,18 +165,16 @@ def check_shows_all(connection: Connection, tables: Iterable[Table], *, own: boo
     _require_all_rows(connection)
     hidden = [table.fullname for table in tables if _is_view(connection, table)]
     if hidden:
-        msg = (
+        raise MaintenanceRefusedError(
             f"{named(hidden)}: views and foreign tables, and temporary ones, may show a part of the rows only, so nothing was "
             "deleted; run it with models of the tables themselves"
         )
-        raise MaintenanceRefusedError(msg)
     bare = [table.fullname for table in tables if own and _is_being_restored(connection, table)]
     if bare:
-        msg = (
+        raise MaintenanceRefusedError(
             f"{named(bare)}: no index exists, not even that of the primary key, as while a dump is being restored, so nothing "
             "was deleted; run it when that is done, or add the table's primary key"
         )
-        raise MaintenanceRefusedError(msg)
     if policed:
         raise MaintenanceRefusedError(f"row level security hides rows of {named(policed)} from this user, {_ROLES}")
 
@@ -223,11 +221,10 @@ def _require_all_rows(connection: Connection) -> None:
         return
     lags, cuts, *_ = connection.execute(query).one()
     if lags:
-        msg = (
+        raise MaintenanceRefusedError(
             "this server is a standby or read-only, so what it shows may be older than what the primary has, and nothing was "
             "deleted; connect to the primary"
         )
-        raise MaintenanceRefusedError(msg)
     if cuts:
         msg = "sql_select_limit makes the server leave rows out of its results, so nothing was deleted; connect without it"
         raise MaintenanceRefusedError(msg)
@@ -277,11 +274,10 @@ def check_as_written(context: Any, statement: str) -> None:
     written = context.execution_options.get(AS_WRITTEN)
     if written is None or (context.invoked_statement is written and _are_alike(statement, context.statement)):
         return
-    msg = (
+    raise MaintenanceRefusedError(
         "a listener of this engine (before_execute, before_cursor_execute) changes queries, and may hide rows, so "
         f"nothing was deleted; run it with an engine without that listener: {' '.join(statement.split())[:200]}"
     )
-    raise MaintenanceRefusedError(msg)
 
 
 def _are_alike(one: str, other: str) -> bool:

@@ -37,8 +37,7 @@ def means_svg(pattern: str) -> bool:
 
 def _checked(kind: object) -> str:
     if not isinstance(kind, str):
-        msg = f"content_types takes media types such as 'image/png' and patterns such as 'image/*', not {kind!r}"
-        raise ValueError(msg)  # noqa: TRY004 - as for any other value that is not a media type
+        raise ValueError(f"content_types takes media types such as 'image/png' and patterns such as 'image/*', not {kind!r}")  # noqa: TRY004 - as for any other value that is not a media type
     wanted = canonical(kind.strip().lower())
     if _matches_something(wanted):
         return wanted

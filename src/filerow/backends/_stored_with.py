@@ -189,11 +189,10 @@ def _check_class(name: object) -> None:
 
 
 def _unreadable(what: str) -> InvalidOptionError:
-    msg = (
+    return InvalidOptionError(
         f"{what}: nothing can be read from that archive before it is restored, so no row's file could; let a lifecycle rule "
         "of the bucket move objects there, or choose a class that is read at once, such as 'GLACIER_IR'"
     )
-    return InvalidOptionError(msg)
 
 
 def _texts(name: str, given: object) -> dict[str, str]:

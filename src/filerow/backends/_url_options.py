@@ -102,14 +102,12 @@ def split_url(url: str) -> tuple[str, dict[str, str]]:
         raise ValueError(msg)
     password = scheme in _OWN_USERINFO and ":" in parts.netloc.rpartition("@")[0]
     if "@" in parts.netloc and (scheme in _TAKE_NO_USERINFO or password):
-        msg = (
+        raise ValueError(
             f"{shown_url(url)!r}: credentials do not go before the host, where logs and errors show them; pass them as "
             "arguments (aws_access_key_id=, account_key=, ...) or set the environment variables of the store"
         )
-        raise ValueError(msg)
     if parts.query and scheme in {"http", "https"}:
-        msg = f"{shown_url(url)!r}: a store over {scheme} takes no query; pass options as arguments"
-        raise ValueError(msg)
+        raise ValueError(f"{shown_url(url)!r}: a store over {scheme} takes no query; pass options as arguments")
     bare, _, query = url.partition("?")
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):

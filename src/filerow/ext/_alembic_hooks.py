@@ -224,10 +224,9 @@ def _see_to(operations: Operations, spec: FileTable | None, name: str, schema: s
     if lost:
         folders = " ".join(f"--former {name}/{one}" for one in lost)
         shown = named([f"{name}.{one}" for one in lost])
-        msg = (
+        raise MaintenanceRefusedError(
             f"{shown}: rows have files there, and no trigger records them, so their objects would be left forever. Set the "
             f"column to NULL (or delete the rows) through a session first, or write op.leave_files({name!r}, columns={lost!r}) "
             f"before this and run filerow sweep --full --delete {folders} after it"
         )
-        raise MaintenanceRefusedError(msg)
     leave(operations, schema, name, going)

@@ -255,8 +255,7 @@ class Incoming:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._is_over = True
-                msg = "the client left before its upload was complete"
-                raise ConnectionAbortedError(msg)
+                raise ConnectionAbortedError("the client left before its upload was complete")
             self._is_over = not message.get("more_body", False)
             if chunk := message.get("body", b""):
                 yield chunk

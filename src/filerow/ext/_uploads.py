@@ -57,8 +57,7 @@ def target_of(column: object) -> FormField:
     elif isinstance(column, Column):
         key, kind = column.key, column.type
     if not isinstance(kind, StoredObject):
-        msg = f"expected a file column, such as Document.file, or a StoredObject, not {column!r}"
-        raise TypeError(msg)
+        raise TypeError(f"expected a file column, such as Document.file, or a StoredObject, not {column!r}")
     return FormField(kind, key)
 
 
@@ -228,8 +227,7 @@ def required(field: str, given: object = None) -> FileValidationError:
         given: What the form has instead. A string means that the form was not sent as ``multipart/form-data``.
     """
     if isinstance(given, str):
-        msg = f"{field}: no file was sent; {ENCTYPE_NEEDED}"
-        return FileValidationError(msg, field=field, code="form-without-files")
+        return FileValidationError(f"{field}: no file was sent; {ENCTYPE_NEEDED}", field=field, code="form-without-files")
     return FileValidationError(f"{field}: a file is needed", field=field, code="file-missing")
 
 

@@ -258,11 +258,10 @@ class _InLoop(_Reading):
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
-            msg = (
+            raise RuntimeError(
                 "observe_outbox() with an AsyncEngine is called inside the event loop that uses the engine, as in the "
                 "application's lifespan; or pass an Engine"
-            )
-            raise RuntimeError(msg) from None
+            ) from None
 
     def __call__(self) -> OutboxStats | None:
         try:

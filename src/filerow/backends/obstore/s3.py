@@ -304,8 +304,7 @@ class S3Direct:
             with needs("s3", "direct upload to S3"):
                 return import_module(module)
         except ImportError as error:
-            msg = str(error)
-            raise UnsupportedOperationError(msg, operation="sign", backend=self._backend) from error
+            raise UnsupportedOperationError(str(error), operation="sign", backend=self._backend) from error
 
 
 def _pay(params: dict[str, Any], model: Any, **_: Any) -> None:

@@ -211,12 +211,11 @@ class Signer:
             try:
                 self._signer = cloud.signer(self._store) if self._keys is None else S3Signer(self._store, self._keys)
             except ImportError as error:
-                msg = (
+                raise self._unsupported(
                     "binding a disposition, a type, a length or a time into a URL, on Azure signing a path that is not plain "
                     f"ASCII, and on Google signing for another host than Google's, needs the extra 'filerow[{cloud.extra}]': "
                     f"{error}"
-                )
-                raise self._unsupported(msg) from error
+                ) from error
         return [self._signer.sign(path, request) for path in paths]
 
     def _unsupported(self, message: str) -> UnsupportedOperationError:

@@ -92,8 +92,7 @@ def open_transaction(since: float) -> Finding:
 
 def guest(folder: Folder | Mirror) -> Finding:
     """Report that a backend is not swept, since it belongs to somebody else."""
-    message = "it is registered with deletes=False, so nothing of it is deleted"
-    return Finding("guest", message, "info", backend=folder.backend)
+    return Finding("guest", "it is registered with deletes=False, so nothing of it is deleted", "info", backend=folder.backend)
 
 
 def custom_paths(column: FileColumn) -> Finding:
