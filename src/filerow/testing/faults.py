@@ -18,7 +18,6 @@ import math
 import random
 import threading
 import time
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import (
     AsyncIterable,
@@ -182,10 +181,18 @@ def _is_late(fault: Fault | None) -> bool:
     return fault is not None and fault.keep is not None
 
 
-class _FaultyHooks(StorageBackend):
-    """The hooks of a backend that hands all to another, with trouble on the way."""
+class FaultyBackend(StorageBackend):
+    """A backend that fails on purpose, and hands everything else to another.
 
-    def __init__(self, backend: StorageBackend) -> None:
+    It has the key, the protocol and the capabilities of the other one, counts all calls and is safe for threads. Of several
+    faults that strike the same call, the one added first is taken. ``unfinished`` and ``abort`` are handed on as they are.
+
+    Args:
+        backend: Any backend.
+        *faults: What goes wrong from the start.
+    """
+
+    def __init__(self, backend: StorageBackend, *faults: Fault) -> None:
         super().__init__(backend.key)
         self._backend = backend
         self.protocol: str = backend.protocol
@@ -196,6 +203,9 @@ class _FaultyHooks(StorageBackend):
         self.public_urls: PublicUrls | None = backend.public_urls
         self._hanging: set[Future[None]] = set()
         self._hanging_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._armed = [_Armed(fault) for fault in faults]
+        self._log: list[FaultyCall] = []
 
     @property
     def backend(self) -> StorageBackend:
@@ -215,9 +225,47 @@ class _FaultyHooks(StorageBackend):
                 if not future.done():
                     future.set_result(None)
 
-    @abstractmethod
+    @property
+    def log(self) -> Sequence[FaultyCall]:
+        """All calls so far, in the order they began."""
+        with self._lock:
+            return tuple(self._log)
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How many calls of each operation there were."""
+        return Counter(call.operation for call in self.log)
+
+    def add(self, *faults: Fault) -> None:
+        """Let more go wrong from now on."""
+        with self._lock:
+            self._armed += map(_Armed, faults)
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more, and let hanging calls go on. The log stays."""
+        with self._lock:
+            self._armed.clear()
+        self.release()
+
+    @contextmanager
+    def inject(self, *faults: Fault) -> Generator[None]:
+        """Let these go wrong inside the ``with`` block; at its end hanging calls go on."""
+        armed = [_Armed(fault) for fault in faults]
+        with self._lock:
+            self._armed += armed
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._armed = [one for one in self._armed if one not in armed]
+            self.release()
+
     def _struck(self, operation: str, paths: tuple[str, ...]) -> Fault | None:
-        """Note a call, and return what goes wrong with it."""
+        with self._lock:
+            striking = [armed.fault for armed in self._armed if armed.strikes(operation, paths)]  # every one of them counts
+            fault = striking[0] if striking else None
+            self._log.append(FaultyCall(operation, paths, fault))
+            return fault
 
     # -- trouble -------------------------------------------------------------------------------------------------------
 
@@ -498,63 +546,3 @@ def _in_part(fault: Fault, paths: Sequence[str]) -> tuple[dict[str, BaseExceptio
     chosen = [path for path in paths if fault.paths is not None and fault.paths(path)]
     failed = {path: error for path in chosen if (error := _raised(fault)) is not None}
     return failed, [path for path in paths if fault.after or path not in failed]
-
-
-class FaultyBackend(_FaultyHooks):
-    """A backend that fails on purpose, and hands everything else to another.
-
-    It has the key, the protocol and the capabilities of the other one, counts all calls and is safe for threads. Of several
-    faults that strike the same call, the one added first is taken. ``unfinished`` and ``abort`` are handed on as they are.
-
-    Args:
-        backend: Any backend.
-        *faults: What goes wrong from the start.
-    """
-
-    def __init__(self, backend: StorageBackend, *faults: Fault) -> None:
-        super().__init__(backend)
-        self._lock = threading.Lock()
-        self._armed = [_Armed(fault) for fault in faults]
-        self._log: list[FaultyCall] = []
-
-    @property
-    def log(self) -> Sequence[FaultyCall]:
-        """All calls so far, in the order they began."""
-        with self._lock:
-            return tuple(self._log)
-
-    @property
-    def calls(self) -> Counter[str]:
-        """How many calls of each operation there were."""
-        return Counter(call.operation for call in self.log)
-
-    def add(self, *faults: Fault) -> None:
-        """Let more go wrong from now on."""
-        with self._lock:
-            self._armed += map(_Armed, faults)
-
-    def clear(self) -> None:
-        """Let nothing go wrong any more, and let hanging calls go on. The log stays."""
-        with self._lock:
-            self._armed.clear()
-        self.release()
-
-    @contextmanager
-    def inject(self, *faults: Fault) -> Generator[None]:
-        """Let these go wrong inside the ``with`` block; at its end hanging calls go on."""
-        armed = [_Armed(fault) for fault in faults]
-        with self._lock:
-            self._armed += armed
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._armed = [one for one in self._armed if one not in armed]
-            self.release()
-
-    def _struck(self, operation: str, paths: tuple[str, ...]) -> Fault | None:
-        with self._lock:
-            striking = [armed.fault for armed in self._armed if armed.strikes(operation, paths)]  # every one of them counts
-            fault = striking[0] if striking else None
-            self._log.append(FaultyCall(operation, paths, fault))
-            return fault
