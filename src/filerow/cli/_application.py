@@ -11,6 +11,7 @@ import tomllib
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -236,10 +237,8 @@ def _find_metadata(name: str, source: str) -> tuple[ModuleType, MetaData]:
         if len(distinct) == 1:
             return module, next(iter(distinct.values()))
         raise CannotRunError(f"{source} {name} does not name an attribute; write {_choice(module_name, candidates)}")
-    found: Any = module
     try:
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        found = attrgetter(attribute)(module)
     except AttributeError as error:
         msg = f"{source}: module {module_name} has no {attribute!r}; write {_choice(module_name, candidates)}"
         raise CannotRunError(msg) from error
@@ -296,15 +295,13 @@ def _module(name: str, source: str, attribute: str = "") -> ModuleType:
 
 def _attribute(name: str, source: str) -> Any:
     module_name, _, attribute = name.partition(":")
-    found: Any = _module(module_name, source, attribute)
+    module = _module(module_name, source, attribute)
     if not attribute:
         raise CannotRunError(f"{source} {name}: name the attribute too: {module_name}:name")
     try:
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        return attrgetter(attribute)(module)
     except AttributeError as error:
         raise CannotRunError(f"{source}: module {module_name} has no {attribute!r}") from error
-    return found
 
 
 def _traceback(error: BaseException) -> str:
