@@ -35,6 +35,7 @@ from filerow.maintenance._derived import missing, stored_variant
 from filerow.maintenance._doubts import about_place, doubts
 from filerow.maintenance._listing import STAGED, Folder, Mirror, folders, in_pages, mirrors, pages, share
 from filerow.maintenance._report import Finding, Progress
+from filerow.maintenance._sweep import judge
 from filerow.maintenance._sweep.findings import (
     custom_paths,
     guest,
@@ -45,18 +46,6 @@ from filerow.maintenance._sweep.findings import (
     unasked,
     unfinished,
     unknown_originals,
-)
-from filerow.maintenance._sweep.judge import (
-    CLOCKS,
-    Count,
-    Found,
-    Old,
-    SweepLimits,
-    begin,
-    begin_tour,
-    old_ones,
-    old_variants,
-    too_many,
 )
 from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
@@ -205,9 +194,9 @@ class _Sweep:
         now = time.time()
         self._remembers = options.delete and options.listing is None
         full = options.full or not self._memory.lasts or options.listing is not None
-        self._limits = SweepLimits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
-        self._total = Count()
-        self._counts: dict[str, Count] = {}
+        self._limits = judge.SweepLimits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
+        self._total = judge.Count()
+        self._counts: dict[str, judge.Count] = {}
         self._reported: set[str] = set()
         self._stopped = False
         self._doubts: list[tuple[dict[str, int], dict[str, str]]] = []
@@ -216,7 +205,7 @@ class _Sweep:
         self._census.check()
         with self._engine.connect() as connection:
             moment = now_of(connection)
-        if moment < self._limits.now - CLOCKS:  # with a fast clock, running uploads would look old
+        if moment < self._limits.now - judge.CLOCKS:  # with a fast clock, running uploads would look old
             self._limits = replace(self._limits, now=moment)
         self._limits = replace(self._limits, open_since=self._census.oldest_writer())
         if self._limits.open_since <= self._limits.now - self._limits.grace:
@@ -266,17 +255,17 @@ class _Sweep:
         backend = storages.get_backend(folder.backend)
         name = f"sweep:{folder.backend}:{folder.path}"
         known = self._memory.read(name)
-        start = begin(folder, known, self._limits)
+        start = judge.begin(folder, known, self._limits)
         ordered = backend.capabilities.ordered_list and self._options.listing is None
         low = start.low
         remembers = self._remembers and self._deletes(folder)
-        found: Found = {}
+        found: judge.Found = {}
         for findings, pending in self._uploads(folder, backend, start.until):
             low = min(low, pending)
             yield self._progress(folder, findings)
         with closing(self._pages(folder, backend, start.after)) as listing:
             for number, page in enumerate(listing, 1):
-                old = old_ones(folder, page, start.until, low)
+                old = judge.old_ones(folder, page, start.until, low)
                 low = old.low
                 found |= self._orphans(folder, old, len(page))
                 findings = []
@@ -299,7 +288,7 @@ class _Sweep:
             return pages(backend.list, backend.list_async, folder.path, after, size=size)
         return in_pages(listing(folder.backend, folder.path), size)
 
-    def _orphans(self, folder: Folder, old: Old, listed: int) -> Found:
+    def _orphans(self, folder: Folder, old: judge.Old, listed: int) -> judge.Found:
         unowned = self._unowned(folder, list(old.paths))
         for count in (self._count(folder), self._total):
             count.listed += listed
@@ -321,10 +310,10 @@ class _Sweep:
         kept = {ref.path for ref in named.kept} | noted
         return [path for path in paths if path not in kept]
 
-    def _settle(self, folder: Folder, backend: StorageBackend, found: Found) -> tuple[list[Finding], float]:
+    def _settle(self, folder: Folder, backend: StorageBackend, found: judge.Found) -> tuple[list[Finding], float]:
         """Report or remove what was found; return the oldest object's time, too."""
         count = self._count(folder)
-        if found and too_many(count, self._total) and not self._options.allow_many:
+        if found and judge.too_many(count, self._total) and not self._options.allow_many:
             self._stopped = self._deletes(folder)
             found_ones = [] if self._stopped else self._report(folder, found)
             return [*found_ones, *self._once(f"many {folder.step}", suspicious(folder, count, self._total))], self._limits.now
@@ -337,7 +326,7 @@ class _Sweep:
         findings = [orphan(folder, path, found[path][1], error=failed.get(path), fixed=path not in failed) for path in certain]
         return findings, min((found[path][0] for path in failed), default=self._limits.now)
 
-    def _report(self, folder: Folder, found: Found) -> list[Finding]:
+    def _report(self, folder: Folder, found: judge.Found) -> list[Finding]:
         self._count(folder).would_change += len(found)
         return [orphan(folder, path, size, dry=True) for path, (_, size) in found.items()]
 
@@ -346,7 +335,7 @@ class _Sweep:
     def _mirror(self, mirror: Mirror) -> Iterator[Progress]:
         """Go through variants, unless that was done not long ago."""
         name = f"sweep:{mirror.backend}:{mirror.path}"
-        tour = begin_tour(self._memory.read(name), self._limits, self._options.variants_every.total_seconds())
+        tour = judge.begin_tour(self._memory.read(name), self._limits, self._options.variants_every.total_seconds())
         if tour is None:
             return
         backend = storages.get_backend(mirror.backend)
@@ -386,7 +375,7 @@ class _Sweep:
     ) -> tuple[list[Finding], bool]:
         """Remove variants whose originals are gone; return False if some stay."""
         variants = [one for one in map(stored_variant, page) if one is not None and mirror.other(one.info.path) is None]
-        old = old_variants(variants, until)
+        old = judge.old_variants(variants, until)
         gone, unknown = missing(backend, {one.original for one in old})
         orphans = [one for one in old if one.original in gone]
         count = self._count(mirror)
@@ -443,8 +432,8 @@ class _Sweep:
 
     # -- reporting -------------------------------------------------------------------------------------------------------------
 
-    def _count(self, folder: Folder | Mirror) -> Count:
-        return self._counts.setdefault(folder.step, Count())
+    def _count(self, folder: Folder | Mirror) -> judge.Count:
+        return self._counts.setdefault(folder.step, judge.Count())
 
     def _progress(self, folder: Folder | Mirror, findings: Sequence[Finding]) -> Progress:
         count = self._count(folder)
