@@ -366,11 +366,6 @@ def _mpeg_ts(head: bytes) -> bool:
     return False
 
 
-def _dv(head: bytes) -> bool:
-    """Return True for DV (IEC 61834-2): a header block, then a block of subcodes."""
-    return head.startswith(b"\x1f\x07\0") and head[3:4] in {b"\x3f", b"\xbf"} and head[80:83] == b"\x3f\x07\0"
-
-
 def _bare_video(head: bytes) -> bool | str:
     """Return the type of bare H.264 or H.265, whose parameters come first."""
     found = _BARE_VIDEO.match(head)
@@ -381,10 +376,6 @@ def _bare_video(head: bytes) -> bool | str:
 
 def _exe(head: bytes) -> bool:
     return head[:2] == b"MZ" and not is_text(head)
-
-
-def _bzip2(head: bytes) -> bool:
-    return re.match(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", head) is not None
 
 
 def _flash(head: bytes) -> bool:
@@ -398,16 +389,12 @@ def _java_class(head: bytes) -> bool | str:
     return "application/java-vm" if struct.unpack_from(">H", head, 6)[0] in _CLASS_VERSIONS else "application/x-mach-binary"
 
 
-def _cpio(head: bytes) -> bool:
-    return re.match(rb"07070[127][0-9A-Fa-f]{40}", head) is not None or head[:2] in {b"\xc7\x71", b"\x71\xc7"}
+def _like(pattern: bytes) -> _Test:
+    begins = re.compile(pattern, re.DOTALL)
+    return lambda head: begins.match(head) is not None
 
 
-def _cr2(head: bytes) -> bool:
-    return head.startswith(b"II*\0") and head[8:10] == b"CR"
-
-
-def _dwg(head: bytes) -> bool:
-    return re.match(rb"AC10\d\d\0", head) is not None
+_cpio = _like(rb"07070[127][0-9A-Fa-f]{40}|\xc7\x71|\x71\xc7")
 
 
 def _is_late_pdf(head: bytes) -> bool:
@@ -431,16 +418,16 @@ _TESTS: dict[bytes, tuple[tuple[_Test, str], ...]] = {
     b"F": ((_form, ""), (_flash, "application/x-shockwave-flash")),
     b"C": ((_flash, "application/x-shockwave-flash"),),
     b"Z": ((_flash, "application/x-shockwave-flash"),),
-    b"B": ((_riff, ""), (_bmp, "image/bmp"), (_bzip2, "application/x-bzip2")),
+    b"B": ((_riff, ""), (_bmp, "image/bmp"), (_like(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), "application/x-bzip2")),
     b"\0": ((_ico, ""), (_jpeg_2000, ""), (_truetype, "font/ttf"), (_bare_video, "")),
-    b"\x1f": ((_dv, "video/dv"),),
+    b"\x1f": ((_like(rb"\x1f\x07\0[\x3f\xbf].{76}\x3f\x07\0"), "video/dv"),),  # IEC 61834-2: a header block, one of subcodes
     b"V": ((_loas, "audio/x-loas"),),
     b"t": ((_truetype, "font/ttf"),),
     b"\x0a": ((_pcx, "image/x-pcx"),),
     b"i": ((_icns, "image/icns"),),
     b"P": ((_netpbm, ""),),
     b"\xff": ((_mpeg_audio, ""),),
-    b"I": ((_cr2, "image/x-canon-cr2"),),
+    b"I": ((_like(rb"II\*\0.{4}CR"), "image/x-canon-cr2"),),
     b"\x0b": ((_ac3, ""),),
     b"\x30": ((_cpio, "application/x-cpio"),),
     b"O": ((_ogg, ""),),
@@ -449,5 +436,5 @@ _TESTS: dict[bytes, tuple[tuple[_Test, str], ...]] = {
     b"\xca": ((_java_class, ""),),
     b"\xc7": ((_cpio, "application/x-cpio"),),
     b"q": ((_cpio, "application/x-cpio"),),
-    b"A": ((_dwg, "image/vnd.dwg"),),
+    b"A": ((_like(rb"AC10\d\d\0"), "image/vnd.dwg"),),
 }
