@@ -30,15 +30,7 @@ from filerow._paths import COPIES, STAGING, Chooser, checked_path, checked_shard
 from filerow._recipes import MakeChoice, Recipe, Variants, checked_make, checked_variants, moments_of
 from filerow._registry import key_of
 from filerow._validation.patterns import checked_types
-from filerow._validation.rules import (
-    NO_RULES,
-    ImageLimits,
-    ImageSize,
-    Rules,
-    checked_image_size,
-    checked_keys,
-    checked_sizes,
-)
+from filerow._validation.rules import NO_RULES, ImageLimits, ImageSize, Rules, checked_image_size, checked_keys, checked_sizes
 from filerow._validation.validators import Validator, checked_validators
 from filerow.backends._stored_with import StoredWith, checked_options
 from filerow.backends.base import StorageBackend

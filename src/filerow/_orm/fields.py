@@ -6,15 +6,7 @@ from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import (
-    ARRAY,
-    Column,
-    Connection,
-    FromClause,
-    MetaData,
-    Table,
-    TypeDecorator,
-)
+from sqlalchemy import ARRAY, Column, Connection, FromClause, MetaData, Table, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty
 from sqlalchemy.sql.schema import CallableColumnDefault, ScalarElementColumnDefault

@@ -19,13 +19,7 @@ from filerow.backends._observers import observers
 from filerow.backends._paths import are_plain, check_known_path, check_path, check_prefix, part_known
 from filerow.backends._sign_request import check_request
 from filerow.backends._types import AsyncBody, Body, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
-from filerow.exceptions import (
-    ContentError,
-    InvalidPathError,
-    ObjectNotFoundError,
-    StorageError,
-    UnsupportedOperationError,
-)
+from filerow.exceptions import ContentError, InvalidPathError, ObjectNotFoundError, StorageError, UnsupportedOperationError
 
 __all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBackend", "Unfinished")
 

@@ -14,17 +14,7 @@ from wtforms.widgets import html_params
 from filerow._file.object import FileObject
 from filerow._orm.column import StoredObject
 from filerow.exceptions import FileValidationError
-from filerow.ext._admin import (
-    REQUIRED,
-    Link,
-    accepted,
-    answers_in,
-    changed,
-    current_html,
-    links_of,
-    new_files,
-    refused,
-)
+from filerow.ext._admin import REQUIRED, Link, accepted, answers_in, changed, current_html, links_of, new_files, refused
 
 _THEIRS = (InputRequired, Optional)
 """The tools' own validators, which do not know that a form without an upload leaves the file alone."""

@@ -21,16 +21,7 @@ from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileStateError, UnsupportedOperationError
 from filerow.hooks import subscriptions
 from filerow.http._reply import Headers, Reply, RequestHeaders, plain
-from filerow.http._respond import (
-    READS,
-    Representation,
-    answers,
-    not_allowed,
-    respond,
-    respond_with_variant,
-    validators,
-    whole,
-)
+from filerow.http._respond import READS, Representation, answers, not_allowed, respond, respond_with_variant, validators, whole
 
 if TYPE_CHECKING:
     from filerow._document import Facts

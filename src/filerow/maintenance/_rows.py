@@ -17,21 +17,7 @@ from operator import eq
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    Engine,
-    String,
-    and_,
-    cast,
-    func,
-    literal,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import Column, ColumnElement, Connection, Engine, String, and_, cast, func, literal, or_, select, tuple_, update
 from sqlalchemy import Enum as EnumType
 
 from filerow._orm.references import FileColumn, decoded

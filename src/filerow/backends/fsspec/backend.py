@@ -48,12 +48,7 @@ from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewrit
 from filerow.backends._url_options import plain_options
 from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec.errors import meaning_of, words_of
-from filerow.exceptions import (
-    InvalidOptionError,
-    InvalidPathError,
-    StorageError,
-    UnsupportedOperationError,
-)
+from filerow.exceptions import InvalidOptionError, InvalidPathError, StorageError, UnsupportedOperationError
 
 with needs("fsspec", "FSSpecBackend"):
     from filerow.backends.fsspec.files import is_folder, is_taken, put_file, remove_file, remove_folders
