@@ -443,13 +443,7 @@ class FileObject:
 
     @classmethod
     def from_claim(
-        cls,
-        claim: str,
-        column: object = None,
-        *,
-        secret: Secret | None = None,
-        audience: str = "",
-        development: bool = False,
+        cls, claim: str, column: object = None, *, secret: Secret | None = None, audience: str = "", development: bool = False
     ) -> Self:
         """Check a client's upload to the store, and return it as a pending file.
 
@@ -475,13 +469,7 @@ class FileObject:
 
     @classmethod
     async def from_claim_async(
-        cls,
-        claim: str,
-        column: object = None,
-        *,
-        secret: Secret | None = None,
-        audience: str = "",
-        development: bool = False,
+        cls, claim: str, column: object = None, *, secret: Secret | None = None, audience: str = "", development: bool = False
     ) -> Self:
         """Check what a client has uploaded; see :meth:`from_claim`."""
         from filerow.direct._redeem import redeem_async  # as in _copy_job
@@ -492,12 +480,7 @@ class FileObject:
     # -- as text, for other processes ----------------------------------------------------------------------------------
 
     def to_reference(
-        self,
-        *,
-        expires_in: float = REFERENCE_LIFE,
-        audience: str = "",
-        secret: Secret | None = None,
-        development: bool = False,
+        self, *, expires_in: float = REFERENCE_LIFE, audience: str = "", secret: Secret | None = None, development: bool = False
     ) -> str:
         """Return a signed text that stands for this stored file.
 
@@ -682,11 +665,7 @@ class FileObject:
 
     @classmethod
     def _fetched(
-        cls,
-        found: Fetched,
-        filename: str | None,
-        backend: str | StorageBackend | None,
-        metadata: Mapping[str, Any] | None,
+        cls, found: Fetched, filename: str | None, backend: str | StorageBackend | None, metadata: Mapping[str, Any] | None
     ) -> Self:
         name, kind = filename or found.name or None, found.content_type or None
         return cls(backend, filename=name, content_type=kind, metadata=metadata, content=found.content)

@@ -487,12 +487,7 @@ def _keep_remaining(work: Work, state: ORMExecuteState, mapper: Mapper[Any], fie
 
 
 def _read(
-    state: ORMExecuteState,
-    mapper: Mapper[Any],
-    fields: Sequence[Field],
-    keys: Sequence[Key] | None,
-    *,
-    lock: bool = True,
+    state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], keys: Sequence[Key] | None, *, lock: bool = True
 ) -> OwnedRows:
     """Read what rows own.
 

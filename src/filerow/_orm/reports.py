@@ -42,13 +42,7 @@ def failure_of(change: SlotChange, file: FileObject, error: Exception) -> Event:
     facts = facts_of(file)
     backend = getattr(error, "backend", None) or facts.backend or change.backend
     return Event(
-        kind="failed",
-        backend=backend,
-        path=facts.path,
-        file=_view(file),
-        operation="store",
-        error=error,
-        **_row(change.slot),
+        kind="failed", backend=backend, path=facts.path, file=_view(file), operation="store", error=error, **_row(change.slot)
     )
 
 

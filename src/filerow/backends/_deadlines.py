@@ -41,11 +41,7 @@ def obstore_retries(seconds: float) -> dict[str, Any]:
 
 def botocore_limits(seconds: float) -> dict[str, Any]:
     """Return options of botocore's ``Config``."""
-    return {
-        "connect_timeout": connect_within(seconds),
-        "read_timeout": seconds,
-        "retries": {"total_max_attempts": ATTEMPTS},
-    }
+    return {"connect_timeout": connect_within(seconds), "read_timeout": seconds, "retries": {"total_max_attempts": ATTEMPTS}}
 
 
 def connect_within(seconds: float) -> float:

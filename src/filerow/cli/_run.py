@@ -179,12 +179,7 @@ class _Shown:
 
 def _work(work: Task, common: Common, stop: Stop, shown: _Shown) -> None:
     settings = settings_from(
-        Path.cwd(),
-        app=common.app,
-        url=common.url,
-        setup=common.setup,
-        backends=common.backends,
-        shared_with=common.shared_with,
+        Path.cwd(), app=common.app, url=common.url, setup=common.setup, backends=common.backends, shared_with=common.shared_with
     )
     application = find_application(settings)
     shown.watching = work.every is not None

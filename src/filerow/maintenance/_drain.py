@@ -18,13 +18,7 @@ from filerow.outbox._table import now_of
 
 
 def drain(
-    metadata: MetaData,
-    engine: Engine,
-    *,
-    batch: int = 1_000,
-    limit: int | None = None,
-    also: Also = (),
-    take_over: bool = False,
+    metadata: MetaData, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
 ) -> Iterator[Progress]:
     """Delete the objects of all due tombstones; see :meth:`.Outbox.drain`.
 

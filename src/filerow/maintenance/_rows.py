@@ -98,10 +98,7 @@ def rows(
 
 
 def count(
-    engine: Engine,
-    file_column: FileColumn,
-    where: ColumnElement[bool] | None = None,
-    instead: ColumnElement[Any] | None = None,
+    engine: Engine, file_column: FileColumn, where: ColumnElement[bool] | None = None, instead: ColumnElement[Any] | None = None
 ) -> int:
     """Return how many rows :func:`rows` will yield from the start."""
     statement = select(func.count()).select_from(file_column.table).where(_present(file_column, instead))

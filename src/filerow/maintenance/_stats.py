@@ -137,10 +137,7 @@ def outbox_stats(connection: Connection, outbox: Outbox) -> OutboxStats:
     )
     row = connection.execute(
         select(
-            func.count(),
-            _number(is_dead),
-            _number(~is_dead & is_due),
-            func.min(case((~is_dead, table.c.dropped_at))),
+            func.count(), _number(is_dead), _number(~is_dead & is_due), func.min(case((~is_dead, table.c.dropped_at)))
         ).select_from(table)
     ).one()
     total, dead, due, oldest = row

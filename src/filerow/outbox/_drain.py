@@ -179,13 +179,7 @@ def _settled(lease: Lease, outcome: Erased, failures: Sequence[Failure]) -> Drai
 
 
 def drain_steps(
-    settings: OutboxSettings,
-    engine: Engine,
-    *,
-    batch: int,
-    limit: int | None = None,
-    also: Also = (),
-    take_over: bool = False,
+    settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None = None, also: Also = (), take_over: bool = False
 ) -> Iterator[Drained]:
     """Drain batch by batch, and yield the result so far after each.
 
@@ -350,11 +344,7 @@ def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[
     later = now(connection.dialect.name) + bindparam("delay", type_=Double)
     change = update(table).where(table.c.id == bindparam("tombstone"), table.c.attempts == bindparam("seen"))
     connection.execute(
-        change.values(
-            next_attempt=later,
-            last_error=bindparam("error", type_=Text),
-            dead=bindparam("given_up", type_=Integer),
-        ),
+        change.values(next_attempt=later, last_error=bindparam("error", type_=Text), dead=bindparam("given_up", type_=Integer)),
         [
             {
                 "tombstone": one.id,

@@ -232,13 +232,7 @@ class Outbox(OutboxSettings):
         return removed(self, connection, table=table, since=since, limit=limit)
 
     def undelete(
-        self,
-        connection: Connection,
-        backend: str,
-        path: str,
-        *,
-        into: str | None = None,
-        row: Mapping[str, Any] | None = None,
+        self, connection: Connection, backend: str, path: str, *, into: str | None = None, row: Mapping[str, Any] | None = None
     ) -> FileObject:
         """Restore a removed file when the connection's transaction is committed.
 

@@ -408,8 +408,5 @@ def _is_object(key: str) -> bool:
 
 def _info(path: str, facts: os.stat_result) -> ObjectInfo:
     return ObjectInfo(
-        path,
-        size=facts.st_size,
-        etag=f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}",
-        last_modified=facts.st_mtime,
+        path, size=facts.st_size, etag=f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}", last_modified=facts.st_mtime
     )

@@ -238,13 +238,7 @@ class S3Direct:
         return self._credentials.within(SignRequest("PUT", seconds), keys).expires_in
 
     def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        absent: frozenset[str] | set[str] = frozenset(),
-        signs: bool = False,
-        **parameters: Any,
+        self, method: str, path: str, *, absent: frozenset[str] | set[str] = frozenset(), signs: bool = False, **parameters: Any
     ) -> Any:
         """Send a request, or sign for clients; ``None`` for the codes in ``absent``."""
         errors = self._library("botocore.exceptions")

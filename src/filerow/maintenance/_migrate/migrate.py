@@ -111,14 +111,7 @@ class _Migration(Batches):
     """One run."""
 
     def __init__(
-        self,
-        census: Census,
-        engine: Engine,
-        column: FileColumn,
-        target: StorageBackend,
-        concurrency: int,
-        *,
-        dry_run: bool,
+        self, census: Census, engine: Engine, column: FileColumn, target: StorageBackend, concurrency: int, *, dry_run: bool
     ) -> None:
         super().__init__(census, engine, column, "migrate", "copy its files")
         self._target = target

@@ -150,7 +150,5 @@ class Moving(StepsJob):
 def _as_stored(facts: Facts, info: ObjectInfo) -> Facts:
     """Return a file's facts with those of the object in the store."""
     return facts._replace(
-        etag=info.etag or facts.etag,
-        version_id=info.version_id,
-        last_modified=info.last_modified or facts.last_modified,
+        etag=info.etag or facts.etag, version_id=info.version_id, last_modified=info.last_modified or facts.last_modified
     )

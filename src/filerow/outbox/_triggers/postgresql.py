@@ -42,12 +42,7 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     exchange = f"{_bury(spec, names, old, new)}; {_take_back(names, new, old)}"
     triggers: tuple[tuple[Kind, str, str, str], ...] = (
         ("insert", "AFTER", f"ROW WHEN ({_any(spec, names, 'NEW.')})", f"{look} {_take_back(names, new)}"),
-        (
-            "update",
-            "AFTER",
-            f"ROW WHEN ({_changed(names)})",
-            f"{look} {exchange}",
-        ),
+        ("update", "AFTER", f"ROW WHEN ({_changed(names)})", f"{look} {exchange}"),
         ("delete", "AFTER", f"ROW WHEN ({_any(spec, names, 'OLD.')})", f"BEGIN {_bury(spec, names, old)};"),
         ("truncate", "BEFORE", "STATEMENT", f"BEGIN {_tombstones(spec, names, 'gone.', every)};"),
     )
