@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filerow.backends._url_options import Setting
 from filerow.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    import os
 
 
 @dataclass(slots=True)

@@ -18,16 +18,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from weakref import ReferenceType, WeakValueDictionary, ref
 
 from filerow._buffers import Buffer
+from filerow._document import Facts
 from filerow._execution.steps import Call
 from filerow._execution.threads import in_thread
 from filerow.exceptions import ContentError, FileStateError, IntegrityError
-
-if TYPE_CHECKING:
-    from filerow._document import Facts
 
 ONE_REQUEST = 5 << 20
 """Up to this many bytes (5 MiB, S3's smallest part) go to the store in one request."""

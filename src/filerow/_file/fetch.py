@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from ssl import SSLContext
+from typing import IO, Any, NamedTuple
 
 from filerow._execution.steps import Call, Steps, threaded
 from filerow._execution.threads import following
@@ -25,10 +26,6 @@ from filerow.exceptions import FetchError, FileTooLargeError
 with needs("url", "FileObject.from_url()"):
     import httpcore
     import httpx
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
 
 _PORTS = {"http": 80, "https": 443}
 _MOVED = frozenset({301, 302, 303, 307, 308})

@@ -7,14 +7,12 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 from filerow._content import expect_length
 from filerow._execution.steps import Call
 from filerow._execution.threads import in_thread
-
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
+from filerow.backends.base import StorageBackend
 
 BUFFER = 1 << 20
 """Bytes a reader fetches at least per request."""

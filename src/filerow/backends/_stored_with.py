@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
 from filerow.backends._headers import check_header, encode_metadata
 from filerow.backends._types import PutOptions
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
-
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
 
 Algorithm: TypeAlias = Literal["AES256", "aws:kms", "aws:kms:dsse", "gcp:kms"]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from litestar import Controller, Router
+from litestar.config.app import AppConfig
 from litestar.datastructures import UploadFile
 from litestar.dto import AbstractDTO
+from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.exceptions import ImproperlyConfiguredException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.plugins import SerializationPlugin, SerializationPluginProtocol
@@ -22,11 +24,6 @@ from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._orm.column import StoredObject
 from filerow.ext._litestar_forms import is_a, is_list_of_files
-
-if TYPE_CHECKING:
-    from litestar.config.app import AppConfig
-    from litestar.dto.data_structures import DTOFieldDefinition
-
 
 _LIST = FieldDefinition.from_annotation(list[FileObject])
 _LIST_OR_NONE = FieldDefinition.from_annotation(list[FileObject] | None)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from litestar.datastructures import UploadFile
+from litestar import Request
+from litestar.datastructures import FormMultiDict, UploadFile
 from litestar.enums import RequestEncodingType
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import BodyKwarg
 from litestar.types import Empty
 from litestar.typing import FieldDefinition
@@ -22,12 +24,6 @@ from litestar.utils.scope.state import ScopeState
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow.ext._uploads import FormField, carries_files, checked_async, is_upload, refuse_texts, required, target_of
-
-if TYPE_CHECKING:
-    from litestar import Request
-    from litestar.datastructures import FormMultiDict
-    from litestar.handlers import HTTPRouteHandler
-
 
 _EACH = ""
 """Stands for the name of each field, where a handler takes a whole form as one file or one list of files."""

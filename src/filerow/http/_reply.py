@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TypeAlias, cast
+from typing import Any, BinaryIO, NamedTuple, Self, TypeAlias, cast
 
 from filerow._execution.batch import raise_if
 from filerow._log import extras, logger
 from filerow.backends._headers import check_header
+from filerow.backends.base import StorageBackend
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import IntegrityError, InvalidOptionError, StorageError
 from filerow.hooks import Event, deliver, deliver_async, subscriptions
-
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
 
 CHUNK = 256 * 1024
 """Bytes per chunk: large enough to be quick, small enough for many slow readers at once."""

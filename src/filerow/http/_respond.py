@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from filerow._file.variant import LargeVariant
+from filerow.backends.base import StorageBackend
 from filerow.http._conditional import ConditionOutcome, Validators, entity_tag, evaluate, http_date, if_range_holds
 from filerow.http._ranges import UNSATISFIABLE, requested_range
 from filerow.http._reply import Body, Headers, Reply, RequestHeaders, lowered, plain
-
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
 
 READS = ("GET", "HEAD")
 _ANSWERS = frozenset({*READS, "POST", "PUT", "PATCH", "DELETE", "QUERY"})

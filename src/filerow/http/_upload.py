@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from filerow.backends._types import SignRequest
 from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError
-
-if TYPE_CHECKING:
-    from filerow.backends._types import SignRequest
 
 DISCARD_BYTES = 64 << 20
 """How much of a refused upload is still read, so that its sender gets to read the response."""

@@ -7,7 +7,7 @@ the variant that it was signed for if that is stored, and else its own, which no
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from filerow._document import Facts
 from filerow._execution.steps import Steps
@@ -18,6 +18,7 @@ from filerow._presentation import safe_headers
 from filerow._recipes import Recipe, extension_of, recipe_from, variant_id, variants_of
 from filerow._registry import storages
 from filerow.backends._stored_with import StoredWith
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
     BackendNotFoundError,
     FilerowError,
@@ -31,9 +32,6 @@ from filerow.http._reply import Headers, Reply, RequestHeaders
 from filerow.http._respond import respond_with_variant, whole
 from filerow.variants._stored import Wanted, stored_to_send, to_send
 from filerow.variants._urls import VariantLink, variant_urls
-
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
 
 
 class _Found(NamedTuple):

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from mimetypes import guess_type
-from typing import TYPE_CHECKING
 
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._log import extras, logger
 from filerow._presentation import is_shown, safe_headers
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError, SecretError
 from filerow.http._capacity import Admitted, uploads
 from filerow.http._problem import problem, refusal, upload_refusal
 from filerow.http._reply import Reply, RequestHeaders, lowered, plain
 from filerow.http._respond import READS, Representation, not_allowed, respond, validators
 from filerow.http._upload import UploadLimits, UploadRefusedError, limits_of
-
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
 
 __all__ = ("answer", "answer_async", "problem", "receive", "receive_async")
 

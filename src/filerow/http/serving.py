@@ -10,22 +10,20 @@ None of them opens the file before the body is read, and none knows a framework:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import quote
 
+from filerow._document import Facts
 from filerow._execution.steps import run, run_async
 from filerow._file.object import FileObject, cache_control_of, facts_of
 from filerow._file.variant import LargeVariant, Variant, to_send
 from filerow._presentation import safe_headers
+from filerow.backends._types import ObjectInfo
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileStateError, UnsupportedOperationError
 from filerow.hooks import subscriptions
 from filerow.http._reply import Headers, Reply, RequestHeaders, plain
 from filerow.http._respond import READS, Representation, answers, not_allowed, respond, respond_with_variant, validators, whole
-
-if TYPE_CHECKING:
-    from filerow._document import Facts
-    from filerow.backends._types import ObjectInfo
 
 __all__ = ("accelerate", "redirect", "redirect_async", "serve", "serve_async")
 

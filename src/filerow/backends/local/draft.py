@@ -6,17 +6,14 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from stat import S_ISDIR, S_ISLNK
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from filerow._buffers import Buffer
 from filerow.backends.local.directory import Directory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from filerow._buffers import Buffer
 
 _LEFTOVER = re.compile(r"\.put#\d+")
 _ATTEMPTS = 100
