@@ -463,19 +463,18 @@ class FileObject:
             ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before.
             FileValidationError: The column's rules refuse the file.
         """
-        from filerow.direct._redeem import redeem  # as in _copy_job
+        from filerow.direct._redeem import token_steps  # as in _copy_job
 
-        return claimed_file(cls, redeem(claim, column, secret, audience=audience, development=development))
+        return claimed_file(cls, run(token_steps(claim, column, secret, audience, development=development)))
 
     @classmethod
     async def from_claim_async(
         cls, claim: str, column: object = None, *, secret: Secret | None = None, audience: str = "", development: bool = False
     ) -> Self:
         """Check what a client has uploaded; see :meth:`from_claim`."""
-        from filerow.direct._redeem import redeem_async  # as in _copy_job
+        from filerow.direct._redeem import token_steps  # as in _copy_job
 
-        content = await redeem_async(claim, column, secret, audience=audience, development=development)
-        return claimed_file(cls, content)
+        return claimed_file(cls, await run_async(token_steps(claim, column, secret, audience, development=development)))
 
     # -- as text, for other processes ----------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from contextlib import aclosing, contextmanager
 from filerow._buffers import Buffer
 from filerow._content import Claimed, Content
 from filerow._document import Facts
-from filerow._execution.steps import Call, Steps, run, run_async, threaded
+from filerow._execution.steps import Call, Steps, threaded
 from filerow._file.ranges import Ranges
 from filerow._file.transfer import Delete, Placed, changed_since, used_before
 from filerow._registry import storages
@@ -45,17 +45,8 @@ _ARCHIVED = re.compile("BlobArchived|InvalidObjectState")
 """What Azure and S3 answer to a read of an object that a client has put into an archive."""
 
 
-def redeem(token: str, column: object, secret: Secret | None, *, development: bool, audience: str) -> Content:
+def token_steps(token: str, column: object, secret: Secret | None, audience: str, *, development: bool) -> Steps[Content]:
     """Look at the upload of a token by its column's rules; see :func:`redeem_steps`."""
-    return run(_token_steps(token, column, secret, audience, development=development))
-
-
-async def redeem_async(token: str, column: object, secret: Secret | None, *, development: bool, audience: str) -> Content:
-    """Look at the upload of a token; see :func:`redeem`."""
-    return await run_async(_token_steps(token, column, secret, audience, development=development))
-
-
-def _token_steps(token: str, column: object, secret: Secret | None, audience: str, *, development: bool) -> Steps[Content]:
     keys = resolve_keys(secret, development=development, user="direct upload")
     if column is None:
         claim = Claim.unseal(keys, token)
