@@ -40,8 +40,8 @@ site_navigation: dict[str, dict[str, list[str]]] = {
     },
     "howto": {
         "": [
-            "uploads", "variants", "serving", "signing", "direct-upload", "recipes", "configuration", "stores", "migrations",
-            "renames", "outbox", "maintenance", "cli", "recovery", "production", "cost", "scale", "faults", "observability",
+            "uploads", "lists", "variants", "serving", "signing", "cdn", "direct-upload", "testing", "recipes", "configuration",
+            "permissions", "stores", "migrations", "renames", "moving-storage", "outbox", "maintenance", "cli", "recovery", "production", "cost", "scale", "faults", "observability",
         ],
     },
     "backends/index": {"": ["directory", "memory", "s3", "gcs", "azure", "compatible", "fsspec", "../shown/minio"]},

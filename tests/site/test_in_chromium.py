@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.servers._process import ROOT
 from tests.servers.chromium import Chromium, Page
+from tests.site.structure import PARTS
 
 pytestmark = pytest.mark.thorough
 
@@ -93,16 +95,27 @@ def test_axe_finds_nothing_serious(site: Path, tab: Page, axe: str, theme: str) 
     assert not found
 
 
+def searched(page: str) -> str:
+    """Return a script that waits until the search has found a page: results come one after another."""
+    return """new Promise((resolve, reject) => {
+        const begin = Date.now();
+        const look = () => document.querySelector('#search-results li a[href^="PAGE.html"]') ? resolve(true)
+            : Date.now() - begin > 20000 ? reject(new Error(document.body.innerText.slice(0, 2000))) : setTimeout(look, 50);
+        look();
+    })""".replace("PAGE", page)
+
+
 def test_search_works_offline(site: Path, tab: Page) -> None:
     show(tab, site / "index.html")
     tab.evaluate("document.querySelector('.sidebar-search').value = 'tombstone', 0")
     tab.evaluate("document.querySelector('.sidebar-search-container').submit(), 0")
     tab.wait_for("Page.loadEventFired", timeout=30)
-    found = """new Promise((resolve, reject) => {
-        const begin = Date.now();
-        const look = () => document.querySelector('#search-results li a[href^="outbox.html"]') ? resolve(true)
-            : Date.now() - begin > 20000 ? reject(new Error(document.body.innerText.slice(0, 2000))) : setTimeout(look, 50);
-        look();
-    })"""
-    assert tab.evaluate(found)  # results come one after another
+    assert tab.evaluate(searched("outbox"))
+    assert not complaints(tab)
+
+
+def test_each_part_of_the_site_is_found_by_search(site: Path, tab: Page) -> None:
+    for words, page in PARTS.items():
+        tab.open(f"{(site / 'search.html').as_uri()}?q={quote(words)}")
+        assert tab.evaluate(searched(page)), words
     assert not complaints(tab)

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.servers._process import ROOT
+from tests.site.structure import DRAWN, PARTS
 
 PUBLIC = (ROOT / "tests" / "public_names.txt").read_text().splitlines()
 
@@ -115,6 +116,33 @@ def test_each_page_is_in_the_navigation(site: Path) -> None:
     for document in (ROOT / "docs").rglob("*.md"):
         page = document.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
         assert page == "index.html" or page in menu, page
+
+
+def test_each_part_has_a_page() -> None:
+    assert not [page for page in PARTS.values() if not (ROOT / "docs" / f"{page}.md").exists()]
+
+
+@pytest.mark.parametrize("word", DRAWN)
+def test_concept_has_a_drawing_and_a_line_in_the_glossary(word: str) -> None:
+    page = (ROOT / "docs" / "concepts.md").read_text()
+    explained, _, glossary = page.partition("## Glossary")
+    [section] = re.findall(rf"^## {word.capitalize()}\n(.*?)(?=^## |\Z)", explained, re.MULTILINE | re.DOTALL)
+    [(alternative, drawing)] = re.findall(r"!\[([^\]]+)\]\((drawings/[\w-]+\.svg)\)", section)
+    assert len(alternative.split()) >= 5, "who cannot see it reads what it shows"
+    assert (ROOT / "docs" / drawing).read_text().startswith("<svg")
+    assert f"\n| {word} |" in glossary
+
+
+def test_each_error_says_when_and_what_to_do() -> None:
+    """Bases say what they are a base of; an error of a column's rule is explained with its base."""
+    page = (ROOT / "docs" / "errors.md").read_text()
+    for row in re.findall(r"^\| (`\w+Error`.*)\|$", page, re.MULTILINE):
+        name, when, what, *_ = (cell.strip() for cell in row.split(" | "))
+        assert len(when.split()) >= 3, name
+        base_or_rule = "base of" in when or any(
+            word in when for word in ("max_size", "min_size", "content_types", "too many pixels")
+        )
+        assert len(what.split()) >= 2 or base_or_rule, name
 
 
 def test_each_error_and_code_is_explained() -> None:
