@@ -65,8 +65,8 @@ types: $(DEV) ## Check types with mypy and pyright
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes filerow --ignoreexternal >$(VENV)/verifytypes.txt || { cat $(VENV)/verifytypes.txt; exit 1; }
 	@tail -n 4 $(VENV)/verifytypes.txt
 
-docs: $(DEV) ## Run the code in README and docs, and check every link and anchor
-	$(BIN)/python -m pytest tests/test_docs.py tests/test_tutorial.py -v
+docs: $(DEV) ## Run the code and the commands in README and docs, and check every link and anchor
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_tutorial.py tests/documents tests/cli/test_documents.py tests/direct/test_documented_page.py -v
 
 site: $(SITE) ## Build the site into build/site, offline; a warning is an error
 	$(BIN)/python -m tools.site $(ARGS)

@@ -41,7 +41,8 @@ site_navigation: dict[str, dict[str, list[str]]] = {
     "howto": {
         "": [
             "uploads", "lists", "variants", "serving", "signing", "cdn", "direct-upload", "testing", "recipes", "configuration",
-            "permissions", "stores", "migrations", "renames", "moving-storage", "outbox", "maintenance", "cli", "recovery", "production", "cost", "scale", "faults", "observability",
+            "permissions", "stores", "migrations", "renames", "moving-storage", "outbox", "maintenance", "cli",
+            "recovery", "production", "cost", "scale", "faults", "observability",
         ],
     },
     "backends/index": {"": ["directory", "memory", "s3", "gcs", "azure", "compatible", "fsspec", "../shown/minio"]},

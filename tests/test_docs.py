@@ -26,23 +26,23 @@ import pytest
 
 import tests.frameworks  # noqa: F401 - the documents import them too, and what they say of each other is not our business
 from filerow import storages
+from tests.documents.blocks import FENCE
 from tests.servers._process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers._s3 import S3Server
-
 pytestmark = pytest.mark.usefixtures("frozen_heap")
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("docker/**/*.md")])
 CODE = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-IN_A_BUCKET = [ROOT / "docs" / "backends" / f"{name}.md" for name in ("compatible", "s3")]
-"""Their code needs a server with the bucket ``my-bucket``."""
-FOLLOWED = [ROOT / "docs" / "tutorial.md"]
-"""Their code is files and commands: tests/test_tutorial.py."""
-FENCE = re.compile(r"^( *)(`{3,}|~{3,})([^\n`]*)\n(.*?)^\1\2`* *$", re.MULTILINE | re.DOTALL)
+ELSEWHERE = [
+    ROOT / "docs" / "tutorial.md",
+    *sorted(ROOT.glob("docs/queues/*.md")),
+    *(ROOT / "docs" / "backends" / f"{name}.md" for name in ("azure", "compatible", "gcs", "s3")),
+]
+"""Their code is files and commands, or needs a store: tests/test_tutorial.py, tests/documents/."""
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^\s)>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 REFERENCE = re.compile(r"^ {0,3}\[[^\]^]+\]:\s*<?(\S+?)>?(?:\s+\"[^\"]*\")?\s*$", re.MULTILINE)
 IMAGE = re.compile(r"<img [^<>]*src=\"([^\"]+)\"")
@@ -101,7 +101,7 @@ def collected() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:Unclosed file <tempfile:ResourceWarning")  # sqlalchemy-file leaves them
 @pytest.mark.usefixtures("collected")
-@pytest.mark.parametrize("document", [page for page in CODE if page not in [*IN_A_BUCKET, *FOLLOWED]], ids=named)
+@pytest.mark.parametrize("document", [page for page in CODE if page not in ELSEWHERE], ids=named)
 def test_its_code_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [block for block in python_blocks(document.read_text()) if block.runs]
     monkeypatch.chdir(tmp_path)
@@ -115,26 +115,6 @@ def test_its_code_runs(document: Path, tmp_path: Path, monkeypatch: pytest.Monke
         tasks.intersection_update(before)
         os.environ.clear()
         os.environ.update(environment)
-
-
-@pytest.fixture
-def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in {
-        "AWS_ENDPOINT": s3_server.endpoint,
-        "AWS_ACCESS_KEY_ID": s3_server.access_key,
-        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
-        "AWS_REGION": s3_server.region,
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3_server.make_bucket("my-bucket")
-    yield
-    s3_server.remove_bucket("my-bucket")
-
-
-@pytest.mark.usefixtures("bucket")
-@pytest.mark.parametrize("document", IN_A_BUCKET, ids=named)
-def test_its_code_runs_in_a_bucket(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    test_its_code_runs(document, tmp_path, monkeypatch)
 
 
 def test_the_readme_shows_code_that_runs() -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.documents.blocks import COMMANDS_NOT_RUN
 from tests.servers._process import HOST, ROOT, ServerProcess, accepts_connections, free_ports
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ NOTHING_CHOSEN = (
     b'--edge\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n--edge--\r\n'
 )
 """What a browser sends that has no file to send; httpx leaves an empty filename out."""
-INSTALLS = ("mkdir album && cd album", "python3 -m venv .venv", ". .venv/bin/activate", "pip install ")
+INSTALLS = ("mkdir album && cd album", *COMMANDS_NOT_RUN)
 """What the tests' own environment and folder stand for."""
 
 

@@ -1,0 +1,1 @@
+"""The blocks of the documents, run: each command, each file of settings, each statement of SQL."""
