@@ -131,7 +131,7 @@ def _img(
 
 def _may_be_image(content_type: str | None) -> bool:
     """Return False for a type that no worker makes an image of."""
-    return content_type in {None, "application/octet-stream"} or content_type.startswith("image/")
+    return content_type is None or content_type == "application/octet-stream" or content_type.startswith("image/")
 
 
 def _name_of(name: str) -> str:
