@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import AnyUrl, BaseModel, ConfigDict, SecretStr
@@ -97,6 +98,32 @@ def test_variables_name_backends_and_options(registry: StorageRegistry, tmp_path
     assert sorted(made) == ["docs", "user_files"]
     assert "eu-west-1" in made["docs"].sign("x", SignRequest("GET", 60))
     assert registry.get_default_backend() is made["docs"]
+
+
+def test_options_of_clients_may_be_text_or_numbers(registry: StorageRegistry) -> None:
+    environ = {
+        "FILEROW_BACKENDS__DOCS__URL": "s3://bucket/docs",
+        "FILEROW_BACKENDS__DOCS__RETRY_CONFIG__MAX_RETRIES": "2",
+        "FILEROW_BACKENDS__DOCS__RETRY_CONFIG__RETRY_TIMEOUT": "20s",
+        "FILEROW_BACKENDS__DOCS__RETRY_CONFIG__BACKOFF__INIT_BACKOFF": "100ms",
+        "FILEROW_BACKENDS__DOCS__RETRY_CONFIG__BACKOFF__MAX_BACKOFF": "3",
+        "FILEROW_BACKENDS__DOCS__RETRY_CONFIG__BACKOFF__BASE": "2.5",
+        "FILEROW_BACKENDS__DOCS__CLIENT_OPTIONS__TIMEOUT": "7",
+    }
+    numbers = {"client_options": {"timeout": 7, "connect_timeout": "1h 30min", "pool_max_idle_per_host": 4, "allow_http": True}}
+    made = registry.configure({"files": {"url": "s3://bucket/files", **numbers}}, environ=environ)
+    store = cast("ObstoreBackend", made["docs"]).store
+    assert store.retry_config == {
+        "max_retries": 2,
+        "retry_timeout": timedelta(seconds=20),
+        "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 2.5},
+    }
+    assert store.client_options["timeout"] == "7s"
+    assert cast("ObstoreBackend", made["files"]).store.client_options["connect_timeout"] == "1h 30min"
+    for name, value in (("MAX_RETRIES", "two"), ("RETRY_TIMEOUT", "soon"), ("BACKOFF__BASE", "x")):
+        wrong = {"FILEROW_BACKENDS__DOCS__URL": "s3://b", f"FILEROW_BACKENDS__DOCS__RETRY_CONFIG__{name}": value}
+        with pytest.raises(ConfigurationError, match=rf"retry_config\.{name.lower().replace('__', '.')} must be"):
+            StorageRegistry().configure(environ=wrong)
 
 
 def test_variables_win_over_settings(registry: StorageRegistry) -> None:

@@ -13,12 +13,13 @@ from PIL import Image
 
 from filerow import FileObject, storages
 from filerow.backends.memory import MemoryBackend
-from filerow.variants import Thumbnail, configure_urls
+from filerow.variants import Resize, Thumbnail, Variant, configure_urls
 from tests.ext.conftest import FRAMEWORKS, serving
 from tests.frameworks import fastapi, flask, litestar, starlette
 
 KEY, SECRET = "variant photos", "a secret for as long as a test runs"
 THUMB = Thumbnail(20, 10)
+LARGE = Resize(width=900, format="png")
 REFUSED = "application/problem+json"
 
 
@@ -26,10 +27,10 @@ def _starlette() -> Any:
     from filerow.ext.starlette import StoredFileResponse, install, routes
 
     async def show(request: starlette.requests.Request) -> Any:
-        return StoredFileResponse(photos[request.path_params["name"]].variant(THUMB))
+        return StoredFileResponse(shown(request.path_params["name"]))
 
     async def lead(request: starlette.requests.Request) -> Any:
-        return StoredFileResponse.redirect(photos[request.path_params["name"]].variant(THUMB))
+        return StoredFileResponse.redirect(shown(request.path_params["name"]))
 
     route = starlette.routing.Route
     app = starlette.applications.Starlette(routes=[route("/show/{name}", show), route("/lead/{name}", lead), *routes("/files")])
@@ -44,11 +45,11 @@ def _fastapi() -> Any:
 
     @app.get("/show/{name}", response_class=StoredFileResponse)
     async def show(name: str) -> Any:
-        return StoredFileResponse(photos[name].variant(THUMB))
+        return StoredFileResponse(shown(name))
 
     @app.get("/lead/{name}", response_class=StoredFileResponse)
     def lead(name: str) -> Any:
-        return StoredFileResponse.redirect(photos[name].variant(THUMB))
+        return StoredFileResponse.redirect(shown(name))
 
     app.include_router(routes("/files"))
     install(app)
@@ -59,10 +60,10 @@ def _litestar() -> Any:
     from filerow.ext.litestar import StoredFileResponse, install, routes
 
     async def show(request: Any) -> Any:
-        return StoredFileResponse(photos[request.path_params["name"]].variant(THUMB))
+        return StoredFileResponse(shown(request.path_params["name"]))
 
     async def lead(request: Any) -> Any:
-        return StoredFileResponse.redirect(photos[request.path_params["name"]].variant(THUMB))
+        return StoredFileResponse.redirect(shown(request.path_params["name"]))
 
     for handler in (show, lead):
         handler.__annotations__ = {"request": litestar.Request, "return": StoredFileResponse}
@@ -77,11 +78,11 @@ def _flask() -> Any:
 
     @app.get("/show/<name>")
     def show(name: str) -> Any:
-        return StoredFileResponse(photos[name].variant(THUMB))
+        return StoredFileResponse(shown(name))
 
     @app.get("/lead/<name>")
     def lead(name: str) -> Any:
-        return StoredFileResponse.redirect(photos[name].variant(THUMB))
+        return StoredFileResponse.redirect(shown(name))
 
     app.register_blueprint(routes("/files"))
     install(app)
@@ -90,6 +91,10 @@ def _flask() -> Any:
 
 APPS = {"starlette": _starlette, "fastapi": _fastapi, "litestar": _litestar, "flask": _flask}
 photos: dict[str, FileObject] = {}
+
+
+def shown(name: str) -> Variant:
+    return photos[name].variant(LARGE if name == "large" else THUMB)
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)
@@ -108,6 +113,9 @@ def stored() -> Iterator[MemoryBackend]:
     Image.new("RGB", (80, 60), "red").save(target, "PNG")
     photos["good"] = FileObject(KEY, "a b é.png", content=target.getvalue()).save()
     photos["odd"] = FileObject(KEY, "x.png", to_filename="a b/50% é+&v=1;x.png", content=target.getvalue()).save()
+    noise = io.BytesIO()
+    Image.effect_noise((900, 900), 90).save(noise, "PNG")
+    photos["large"] = FileObject(KEY, "noise.png", content=noise.getvalue()).save()
     photos["bad"] = FileObject(KEY, "a.txt", content=b"no image").save()
     yield backend
     configure_urls()
@@ -133,6 +141,21 @@ def test_a_url_shows_the_variant(client: httpx.Client, name: str) -> None:
     assert client.get(url, headers={"Range": "bytes=0-3"}).content == answer.content
     assert client.get(url.replace("type=image%2Fwebp", "type=text%2Fhtml")).status_code == 403
     assert client.put(url, content=b"x").status_code == 403
+
+
+def test_a_large_variant_is_streamed(client: httpx.Client) -> None:
+    variant = photos["large"].variant(LARGE)
+    content = variant.get_content()
+    assert len(content) > 600_000
+    for url in (variant.sign(), "/show/large"):
+        answer = client.get(url)
+        assert (answer.status_code, answer.content == content) == (200, True)
+        assert answer.headers["content-length"] == str(len(content))
+        with client.stream("GET", url) as left:  # a reader who leaves harms nobody
+            next(left.iter_raw())
+        assert client.get(url, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+    head = client.head(variant.sign())  # FastAPI and Litestar route HEAD to no handler for GET
+    assert (head.content, head.headers["content-length"]) == (b"", str(len(content)))
 
 
 @pytest.mark.parametrize("query", ["v=", "v=%00", "v=1&v=2", "&v=&", "v=" + "a" * 5000, "x=%ff&v=1", "v=;;", "v=1#"])

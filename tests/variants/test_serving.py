@@ -11,11 +11,14 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,6 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from filerow import FileObject, StoredObject, StoredWith, storages
 from filerow.backends.base import SignRequest
+from filerow.backends.cloudfront import CloudFront
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
@@ -37,6 +41,7 @@ from filerow.exceptions import (
     UnsupportedOperationError,
     VariantTimeoutError,
 )
+from filerow.ext.html import img
 from filerow.http import Reply, accelerate, answer, answer_async, receive, redirect, redirect_async, serve, serve_async
 from filerow.variants import Custom, Recipe, Resize, Thumbnail, configure, configure_urls, make_variant
 from tests.backends.stores import s3_options
@@ -702,6 +707,29 @@ async def test_variant_stored_with_its_row_on_a_route_of_ours(docs: MemoryBacken
     assert (await both("GET", url)).status == 200
 
 
+@pytest.mark.servers
+def test_listed_variants_follow_public_host_and_cdn(s3_server: Any) -> None:
+    where, options = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix().strip('/')}", s3_options(s3_server)
+    register(ObstoreBackend(KEY, where, public_endpoint="https://files.example", **options))
+    photo = stored()
+    known = FileObject.from_dict({**photo.to_dict(), "variants": [photo.variant("thumb").id]})
+    path = quote(photo.variant("thumb").path)
+    for url in (known.variant(THUMB).sign(), known.variant(THUMB).sign(download_as="a.webp"), img(known, THUMB).unescape()):
+        assert f"https://files.example/{s3_server.shared_bucket}/" in url
+        assert path in url
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    cdn = CloudFront("https://cdn.example", key_id="K1", private_key=pem)
+    register(ObstoreBackend(KEY, where, cdn=cdn, **options))
+    assert known.variant(THUMB).sign(expires_in=30 * 86400).startswith(f"https://cdn.example/{path}?")  # which signs for longer
+    secret, ends = options.pop("aws_secret_access_key"), datetime.now(UTC) + timedelta(minutes=20)
+    provided = {"access_key_id": options.pop("aws_access_key_id"), "secret_access_key": secret, "token": "t", "expires_at": ends}
+    register(ObstoreBackend(KEY, where, credential_provider=lambda: provided, **options))
+    url = known.variant(THUMB).sign(round_expiry=None)
+    assert int(dict(parse_qsl(urlsplit(url).query))["X-Amz-Expires"]) <= 1200  # ends with the keys that sign it
+
+
+@pytest.mark.servers
 def test_permanent_url_is_of_the_public_store(s3_server: Any) -> None:
     where = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix().strip('/')}"
     register(ObstoreBackend(KEY, where, public_url="https://cdn.example/p", **s3_options(s3_server)))

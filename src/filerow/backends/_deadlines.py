@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -37,6 +39,57 @@ def obstore_limits(seconds: float) -> dict[str, Any]:
 def obstore_retries(seconds: float) -> dict[str, Any]:
     """Return obstore's retry options, with this limit instead of three minutes."""
     return {"retry_timeout": timedelta(seconds=seconds)}
+
+
+def with_types(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return options of obstore with the types that it takes.
+
+    Files have numbers of seconds where it wants a ``timedelta``, and the environment has text everywhere.
+
+    Args:
+        options: ``client_options`` or ``retry_config``.
+        where: Which of both, for errors.
+
+    Raises:
+        ValueError: A duration or a number is none.
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping) and name == "backoff":
+            found[name] = with_types(value, f"{where}.{name}")
+        elif _DURATION_NAME.search(name):
+            found[name] = _duration(value, f"{where}.{name}")
+        elif name in _NUMBERS and isinstance(value, str):
+            found[name] = _number(value, _NUMBERS[name], f"{where}.{name}")
+        elif name not in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = str(value)
+        else:
+            found[name] = value
+    return found
+
+
+_DURATION_NAME = re.compile(r"(?:timeout|backoff|interval)\Z")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|m|h|)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "": 1}
+_NUMBERS: Mapping[str, type[int | float]] = {"max_retries": int, "base": float}
+
+
+def _duration(value: Any, where: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value  # a timedelta, or obstore says what is wrong
+    match = _DURATION.fullmatch(str(value).strip())
+    if match is None and where.startswith("client_options"):
+        return value  # obstore reads more texts there, such as "1h 30min"
+    if match is None:
+        raise ValueError(f"{where} must be a duration, such as 20, '20s' or '500ms', not {value!r}")
+    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+
+
+def _number(text: str, kind: type[int | float], where: str) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{where} must be a number, not {text!r}") from None
 
 
 def botocore_limits(seconds: float) -> dict[str, Any]:

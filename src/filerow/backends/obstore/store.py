@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store, from_url
 
-from filerow.backends._deadlines import obstore_limits, obstore_retries
+from filerow.backends._deadlines import obstore_limits, obstore_retries, with_types
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._types import CLOUD, Capabilities
 from filerow.backends.obstore.connection_string import with_connection_string
@@ -136,10 +136,11 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
         given = with_connection_string(given)
     endpoint = url if scheme == "http" else _endpoint(kind, given)
     _check_address(url, scheme, endpoint)
-    client = {**obstore_limits(timeout), **_client_options(given), **(given.pop("client_options", None) or {})}
+    named = {**_client_options(given), **(given.pop("client_options", None) or {})}
+    client = {**obstore_limits(timeout), **with_types(named, "client_options")}
     if endpoint.lower().startswith("http://"):
         client.setdefault("allow_http", True)
-    given["retry_config"] = {**obstore_retries(timeout), **(given.get("retry_config") or {})}
+    given["retry_config"] = {**obstore_retries(timeout), **with_types(given.get("retry_config") or {}, "retry_config")}
     if given.get("credential_provider") is not None:
         given["credential_provider"] = Provider(given["credential_provider"])
     if kind == "s3":
