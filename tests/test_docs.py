@@ -127,14 +127,20 @@ def test_few_blocks_do_not_run() -> None:
     assert len(left_out) <= 5, f"too much of the documents is not tested: {left_out}"
 
 
-@pytest.mark.parametrize("document", CODE, ids=named)
-def test_its_code_imports_public_modules(document: Path) -> None:
-    public = {line.partition(":")[0] for line in (ROOT / "tests" / "public_names.txt").read_text().splitlines()}
+def imports_in(document: Path) -> Iterator[ast.ImportFrom]:
     for block in python_blocks(document.read_text()):
         for node in ast.walk(compile(block.code, str(document), "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "filerow":
-                module = str(node.module).partition(".")[2] or "filerow"
-                assert module in public or {f"{module}.{alias.name}" for alias in node.names} <= public, node.module
+                yield node
+
+
+def test_their_code_imports_public_modules() -> None:
+    public = {line.partition(":")[0] for line in (ROOT / "tests" / "public_names.txt").read_text().splitlines()}
+    found = [(named(document), node) for document in CODE for node in imports_in(document)]
+    assert len(found) > 100
+    for document, node in found:
+        module = str(node.module).partition(".")[2] or "filerow"
+        assert module in public or {f"{module}.{alias.name}" for alias in node.names} <= public, f"{document}: {node.module}"
 
 
 COMMAND = re.compile(r"(?:`|^\s*\$ |&& |'|=)(filerow [a-z][^`&|'\n]*|make [a-z][^`&|'\n#]*)", re.MULTILINE)
@@ -163,14 +169,17 @@ def unknown_to_the_program(command: str) -> list[str]:
     return [word for word in words if word.startswith("--") and re.split("[=,]", word)[0] not in known]
 
 
-@pytest.mark.parametrize("document", CODE, ids=named)
-def test_its_commands_exist(document: Path) -> None:
-    text = document.read_text()
-    found = {command: unknown_to_the_program(command) for command in COMMAND.findall(text) if len(command.split()) > 1}
-    assert {command: words for command, words in found.items() if words} == {}
-    extras = {name.strip() for group in re.findall(r"filerow\[([a-z0-9, -]+)\]", text) for name in group.split(",")}
+def test_their_commands_exist() -> None:
+    found = {(named(page), command) for page in CODE for command in COMMAND.findall(page.read_text()) if len(command.split()) > 1}
+    assert len(found) > 100
+    assert {one: words for one in found if (words := unknown_to_the_program(one[1]))} == {}
+
+
+def test_their_extras_exist() -> None:
     known = set(re.findall(r"^([a-z0-9-]+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
-    assert extras <= known
+    groups = {(named(page), group) for page in CODE for group in re.findall(r"filerow\[([a-z0-9, -]+)\]", page.read_text())}
+    assert len(groups) > 20
+    assert [one for one in groups if not {name.strip() for name in one[1].split(",")} <= known] == []
 
 
 def test_checker_of_commands_finds_what_does_not_exist() -> None:
@@ -187,6 +196,11 @@ def test_checker_of_commands_finds_what_does_not_exist() -> None:
 
 def without_code(text: str) -> str:
     return re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", FENCE.sub("", text))
+
+
+@cache
+def anchors(document: Path) -> set[str]:
+    return slugs(document.read_text())
 
 
 def slugs(text: str) -> set[str]:
@@ -214,16 +228,20 @@ def complaint(document: Path, link: str) -> str | None:
         return "no such file"
     if not target.is_relative_to(ROOT):
         return "leads out of the repository"
-    if parts.fragment and target.suffix == ".md" and unquote(parts.fragment) not in slugs(target.read_text()):
+    if parts.fragment and target.suffix == ".md" and unquote(parts.fragment) not in anchors(target):
         return "no such heading"
     return None
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
-def test_its_links_lead_somewhere(document: Path) -> None:
+def links_in(document: Path) -> set[str]:
     text = without_code(document.read_text())
-    links = [match[1] for pattern in (LINK, REFERENCE, IMAGE) for match in pattern.finditer(text)]
-    complaints = {link: problem for link in links if (problem := complaint(document, link))}
+    return {match[1] for pattern in (LINK, REFERENCE, IMAGE) for match in pattern.finditer(text)}
+
+
+def test_their_links_lead_somewhere() -> None:
+    links = [(document, link) for document in DOCUMENTS for link in links_in(document)]
+    assert len(links) > 500
+    complaints = [(named(document), link, problem) for document, link in links if (problem := complaint(document, link))]
     assert not complaints
 
 
@@ -253,8 +271,7 @@ def test_yaml_documents_parse() -> None:
         assert yaml.safe_load(file.read_text()), file
 
 
-@pytest.mark.parametrize("document", CODE, ids=named)
-def test_its_settings_can_be_parsed(document: Path) -> None:
+def test_their_settings_can_be_parsed() -> None:
     yaml = pytest.importorskip("yaml", reason="not covered: PyYAML is not installed; to install it: pip install pyyaml")
 
     def ini(text: str) -> None:
@@ -263,10 +280,19 @@ def test_its_settings_can_be_parsed(document: Path) -> None:
         parser.read_string(text)
 
     parsers = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load, "ini": ini}
-    for fence in FENCE.finditer(document.read_text()):
-        language, *options = fence[3].split() or [""]
-        if language in parsers and "no-run" not in options:
-            parsers[language](inspect.cleandoc("\n" + fence[4]))
+    settings = [
+        (named(document), language, inspect.cleandoc("\n" + fence[4]))
+        for document in CODE
+        for fence in FENCE.finditer(document.read_text())
+        for language, *options in [fence[3].split() or [""]]
+        if language in parsers and "no-run" not in options
+    ]
+    assert len(settings) > 10
+    for document, language, text in settings:
+        try:
+            parsers[language](text)
+        except (ValueError, yaml.YAMLError, configparser.Error) as error:
+            pytest.fail(f"{document}: {language}: {error}")
 
 
 def test_map_of_the_tests_names_what_exists() -> None:
