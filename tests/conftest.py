@@ -29,6 +29,10 @@ from typing import TYPE_CHECKING, TypeVar
 import hypothesis  # before gc.freeze() below hides from its plugins who holds what they register
 import pytest
 
+from filerow import storages
+from filerow.backends.obstore import ObstoreBackend
+from filerow.variants import configure
+from tests.backends.stores import s3_options
 from tests.databases import NAMES, empty_database
 from tests.servers import (
     ServerMissingError,
@@ -47,6 +51,7 @@ from tests.servers import (
 )
 from tests.servers import chromium as browser
 from tests.servers import gcs_facade as facade
+from tests.servers.counting import CountingProxy
 
 # A busy machine is slow to make examples; that says nothing of what is tested.
 hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -271,11 +276,38 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmptyDa
         yield one
 
 
+@pytest.fixture
+def counted_s3(s3_server: S3Server) -> Iterator[CountingProxy]:
+    """What counts the requests to S3 of the backend ``docs``, which is registered."""
+    with CountingProxy(s3_server.endpoint) as proxy:
+        where = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix()}"
+        storages.register_backend(ObstoreBackend("docs", where, **s3_options(s3_server) | {"aws_endpoint": proxy.endpoint}))
+        yield proxy
+        storages.clear_backends()
+
+
+@pytest.fixture(scope="module")
+def variant_workers() -> Iterator[None]:
+    """Two workers that make variants, for the tests of a module, since each takes a moment to start."""
+    with configure(workers=2, queue_seconds=60):
+        yield
+    configure()
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[browser.Chromium]:
     """A real browser; ``with chromium.page() as page`` is a tab with a profile of its own."""
     with _start(browser.start) as running:
         yield running
+
+
+@pytest.fixture
+def tab(chromium: browser.Chromium) -> Iterator[browser.Page]:
+    """A tab of the browser, with what its network and its console report."""
+    with chromium.page() as page:
+        page.call("Network.enable")
+        page.call("Log.enable")
+        yield page
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

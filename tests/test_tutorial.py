@@ -145,7 +145,7 @@ def test_its_installation_has_what_it_imports() -> None:
     assert {"jinja2", "uvicorn", "pytest"} <= set(wanted.split())
 
 
-def test_its_application_keeps_rows_and_files_equal_over_a_socket(album: Album) -> None:
+def test_its_application_keeps_rows_and_files_equal(album: Album) -> None:
     assert album.started == 1, "the reader sees it before it is complete"
     before = album.photos()
     with album.serving() as client:

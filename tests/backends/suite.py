@@ -50,7 +50,7 @@ SLOW = {
     "a_race_of_copies_has_exactly_one_winner",
     "asynchronous_calls_do_not_block_the_event_loop",
     "many_objects_are_deleted_in_one_call",
-    "readers_see_whole_objects_while_writers_replace_them",
+    "readers_see_whole_objects_while_they_are_replaced",
     "the_callers_own_exception_comes_back_and_nothing_stays",
     "uploads_fed_by_downloads_do_not_wait_for_each_other",
 }

@@ -119,10 +119,10 @@ class TestObstoreMoto(Suite):
         return backend
 
     @overrides_case("moto closes an object's file while others read it")
-    def test_readers_see_whole_objects_while_writers_replace_them_sync(self) -> None: ...
+    def test_readers_see_whole_objects_while_they_are_replaced_sync(self) -> None: ...
 
     @overrides_case("moto closes an object's file while others read it")
-    def test_readers_see_whole_objects_while_writers_replace_them_async(self) -> None: ...
+    def test_readers_see_whole_objects_while_they_are_replaced_async(self) -> None: ...
 
     def make_missing(self) -> StorageBackend:
         return on_obstore(f"s3://{NO_BUCKET}", **s3_options(self.fixture("moto_server")))
@@ -308,7 +308,7 @@ class TestFSSpecSMB(Suite):
         return FSSpecBackend("fsspec", "smb", prefix=f"/{samba.SHARE}/{uuid.uuid4().hex}", **self.fixture("smb_server").options)
 
     @overrides_case("a file that somebody reads cannot be replaced, as on Windows")
-    def test_readers_see_whole_objects_while_writers_replace_them_sync(self) -> None:
+    def test_readers_see_whole_objects_while_they_are_replaced_sync(self) -> None:
         store = self.make()
         store.put("a", bytes(200))
         reading = store.stream("a", chunk_size=100)
@@ -320,7 +320,7 @@ class TestFSSpecSMB(Suite):
         assert [(info.path, info.size) for info in store.list()] == [("a", 7)]
 
     @overrides_case("a file that somebody reads cannot be replaced, as on Windows")
-    async def test_readers_see_whole_objects_while_writers_replace_them_async(self) -> None:
+    async def test_readers_see_whole_objects_while_they_are_replaced_async(self) -> None:
         store = self.make()
         await store.put_async("a", bytes(200))
         reading = store.stream_async("a", chunk_size=100)

@@ -19,21 +19,13 @@ from tests.examples.sites import signed_in
 from tests.servers._process import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from tests.servers.chromium import Chromium, Page
+    from tests.servers.chromium import Page
 
 AXE = ROOT / ".servers" / "node_modules" / "axe-core" / "axe.min.js"
 AXE_VERSION = "4.14.1"
 LIMIT = 25 * 1024 * 1024
-
-
-@pytest.fixture
-def tab(chromium: Chromium) -> Iterator[Page]:
-    with chromium.page() as page:
-        page.call("Network.enable")
-        page.call("Log.enable")
-        yield page
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def test_variants_of_an_unlisted_original_stay(place: Place, doubtful: Doubtful)
 
 
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
-def test_hidden_originals_keep_their_variants_and_are_asked_again(place: Place, doubtful: Doubtful) -> None:
+def test_hidden_originals_keep_variants_and_are_asked_again(place: Place, doubtful: Doubtful) -> None:
     path = old_path()
     doubtful.put(made := variant(path), b"x")
     doubtful.hidden = frozenset({path})
@@ -325,7 +325,7 @@ def test_variants_of_a_renamed_column_and_a_former_backend_go(place: Place) -> N
     assert reported(sweep(place.metadata, place.engine, delete=True, **options), "orphan-variant") == orphans
 
 
-def test_an_inventory_shows_the_variants_and_the_store_what_is_gone(place: Place) -> None:
+def test_an_inventory_shows_variants_and_the_store_what_is_gone(place: Place) -> None:
     orphans, survivors = orphans_of(place), survivors_of(place)
     listed = [(key, ObjectInfo(path, 7, last_modified=time.time() - 3 * DAY)) for key, path in place.store.everything()]
 
@@ -349,7 +349,7 @@ def test_a_draft_of_a_killed_maker_goes(place: Place) -> None:
 # -- what it costs ---------------------------------------------------------------------------------------------------------
 
 
-def test_variants_of_listed_originals_cost_no_request_of_their_own(place: Place, s3_server: S3Server) -> None:
+def test_variants_of_listed_originals_cost_no_request(place: Place, s3_server: S3Server) -> None:
     with CountingProxy(s3_server.endpoint) as proxy:
         backend, _ = bucket(place, s3_server, s3_server.endpoint)
         paths = [old_path(age=(500 - number) * HOUR) for number in range(400)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,17 @@ from filerow.backends.local import LocalBackend
 from filerow.exceptions import MaintenanceRefusedError, StorageError, WorkerError
 from filerow.maintenance import Progress, sweep, variants, variants_async
 from filerow.outbox import Outbox
-from filerow.variants import Recipe, Resize, Thumbnail, VariantWorkers, configure
+from filerow.variants import Recipe, Resize, Thumbnail, configure
 from tests.databases import EmptyDatabase
 from tests.maintenance.place import DAY, Place, findings, old_path
 from tests.places import know_places
 from tests.variants.pictures import four_colours, saved, seen
 
+pytestmark = pytest.mark.usefixtures("variant_workers")
+
 THUMB, SMALL, OLD = Thumbnail(20, 20), Resize(width=30, format="png"), Thumbnail(10, 10)
 PHOTO = saved(four_colours())
 NOW = timedelta(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def workers() -> Iterator[VariantWorkers]:
-    with configure(workers=2, queue_seconds=60) as made:
-        yield made
-    configure()
 
 
 def tables(**recipes: Recipe) -> MetaData:

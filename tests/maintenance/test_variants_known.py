@@ -15,20 +15,15 @@ from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.maintenance import VariantStats, check, check_async, doctor, doctor_async, ls, ls_async, migrate, stats, stats_async
 from filerow.outbox import Outbox, outbox_of
-from filerow.variants import Resize, Thumbnail, VariantWorkers, configure, configure_urls
+from filerow.variants import Resize, Thumbnail, configure, configure_urls
 from tests.databases import EmptyDatabase
 from tests.maintenance.place import Place, findings
 from tests.maintenance.test_variants import HERE, OLD, PHOTO, SMALL, THUMB, documents, photo, tables
 from tests.servers._s3 import S3Server
 
+pytestmark = pytest.mark.usefixtures("variant_workers")
+
 SECRET = "5bd8b3f6-6b0f-4a5c-9d86-0a6a1f6b7c21-4e7d"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def workers() -> Iterator[VariantWorkers]:
-    with configure(workers=2, queue_seconds=60) as made:
-        yield made
-    configure()
 
 
 @pytest.fixture

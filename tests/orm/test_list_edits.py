@@ -688,7 +688,7 @@ def test_object_expunged_before_a_rollback_is_written_when_added(app: App, edite
 
 
 @SAVEPOINTS
-async def test_object_expunged_from_an_async_session_is_written_as_well(app: App, database: EmptyDatabase) -> None:
+async def test_object_expunged_from_an_async_session_is_written(app: App, database: EmptyDatabase) -> None:
     key, engine = app.add("ab"), database.async_engine()
     async with AsyncSession(engine, expire_on_commit=False) as session:
         book = await session.get_one(Book, key)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, Column, Engine, Integer, MetaData, String, Table, insert, select
+from sqlalchemy import JSON, Column, Engine, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow import StoredObject, storages
@@ -57,6 +57,12 @@ class App(NamedTuple):
         with self.engine.connect() as connection:
             rows = connection.execute(select(*(columns[name] for name in names or ["path"])).order_by(columns.id)).all()
         return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+
+    def make_due(self) -> None:
+        """Let the leases run out, and the time pass that failed tombstones wait for."""
+        table = self.outbox.table
+        with self.engine.begin() as connection:
+            connection.execute(update(table).where(table.c.next_attempt.is_not(None)).values(next_attempt=1.0))
 
     def own(self, *paths: str, column: str = "file", key: int | None = None) -> None:
         """Insert a row for each path that names it, by plain SQL; a list column gets all of them in one row."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, create_engine, delete, update
+from sqlalchemy import MetaData, create_engine, delete
 
 from filerow import storages
 from filerow.backends.local import LocalBackend
@@ -60,13 +60,6 @@ def app(database: EmptyDatabase, tmp_path: Path, docs: Watched) -> App:
     return make_app(database.engine(), tmp_path / "docs")
 
 
-def make_due(app: App) -> None:
-    """Let the time pass that failed tombstones wait for."""
-    table = app.outbox.table
-    with app.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.next_attempt.is_not(None)).values(next_attempt=1.0))
-
-
 # -- on every database -----------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +88,7 @@ def test_an_object_that_cannot_be_deleted_is_tried_again_later(app: App, docs: W
     assert waits is not None
     assert len(docs.calls) == 1
     docs.broken = False
-    make_due(app)
+    app.make_due()
     assert app.outbox.drain(app.engine) == Drained(deleted=5)
     assert app.there() == set()
     assert app.tombstones() == []
@@ -165,7 +158,7 @@ def test_failures_are_reported_once_per_backend_with_advice(app: App, docs: Watc
         return [(one.code, one.level, one.path, "2 objects of backend 'docs'" in one.message) for one in found]
 
     assert findings() == [("not-deleted", "warning", "", True)]
-    make_due(app)
+    app.make_due()
     assert findings() == [("dead-letter", "error", "", True)]
     app.put("c")
     app.add_tombstones("c")
@@ -186,7 +179,7 @@ def test_object_is_given_up_after_many_attempts_until_revived(app: App, docs: Wa
     outcomes = []
     for _ in range(4):
         outcomes.append(app.outbox.drain(app.engine))
-        make_due(app)
+        app.make_due()
     assert outcomes == [Drained(failed=1), Drained(failed=1), Drained(dead=1), Drained()]
     assert "gave up deleting" in caplog.text
     assert app.tombstones("dead", "attempts") == [(1, 3)]
@@ -234,7 +227,7 @@ def test_retries_take_half_a_batch_while_there_is_new_work(app: App, docs: Watch
     docs.refused = set(paths(10))
     app.add_tombstones(*paths(20)[:11], age=60)
     assert app.outbox.drain(app.engine) == Drained(deleted=1, failed=10)
-    make_due(app)
+    app.make_due()
     app.add_tombstones(*paths(20)[11:])
     assert app.outbox.drain(app.engine, batch=4, limit=4) == Drained(deleted=2, failed=2)
 
@@ -245,7 +238,7 @@ def test_repeated_failures_do_not_keep_the_rest_waiting(app: App) -> None:
     app.add_tombstones(*paths(30, "gone"), backend="elsewhere", age=60)
     app.add_tombstones(*paths(10))
     assert app.outbox.drain(app.engine, batch=4) == Drained(deleted=10, failed=4)
-    make_due(app)
+    app.make_due()
     app.put("new")
     app.add_tombstones("new")
     assert app.outbox.drain(app.engine, batch=2) == Drained(deleted=1, failed=2)

@@ -10,7 +10,6 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 
 from filerow import storages
 from filerow.backends.obstore import ObstoreBackend
@@ -30,13 +29,6 @@ WORKERS = 4
 @pytest.fixture
 def app(database: EmptyDatabase, tmp_path: Path) -> App:
     return make_app(database.engine(), tmp_path / "docs")
-
-
-def make_due(app: App) -> None:
-    """Let the lease run out, and the time pass that failures wait for."""
-    table = app.outbox.table
-    with app.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.next_attempt.is_not(None)).values(next_attempt=1.0))
 
 
 @POSTGRESQL
@@ -90,7 +82,7 @@ def test_work_of_a_killed_drain_is_finished_after_its_lease(
     assert len(app.there()) == (0 if after else 20)
     assert app.tombstones("attempts") == [1] * 20
     assert app.outbox.drain(app.engine) == Drained(), "they are the other's until its lease is over"
-    make_due(app)
+    app.make_due()
     assert app.outbox.drain(app.engine) == Drained(deleted=20)
     assert app.there() == set()
     assert app.tombstones() == []
@@ -135,7 +127,7 @@ def test_store_that_is_down_is_retried_until_all_is_gone(app: App, s3_server: S3
             assert app.outbox.drain(app.engine) == Drained(failed=10)
             assert app.outbox.drain(app.engine) == Drained(), "not before its time"
             assert app.tombstones("attempts") == [attempt] * 10
-            make_due(app)
+            app.make_due()
         assert all(app.tombstones("last_error"))
         gate.down = False
         assert app.outbox.drain(app.engine) == Drained(deleted=10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.servers._process import ROOT
-from tests.servers.chromium import Chromium, Page
+from tests.servers.chromium import Page
 from tests.site.structure import PARTS
 
 pytestmark = pytest.mark.thorough
@@ -25,14 +24,6 @@ KINDS = (
 )  # fmt: skip
 """A page of each kind; axe takes more than a second for each."""
 NARROW, WIDE = 400, 1280
-
-
-@pytest.fixture
-def tab(chromium: Chromium) -> Iterator[Page]:
-    with chromium.page() as page:
-        page.call("Network.enable")
-        page.call("Log.enable")
-        yield page
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,8 @@ from tests.variants import killed_commit
 from tests.variants.pictures import four_colours, png_of_zeros, saved, seen
 from tests.variants.shop import parts
 
+pytestmark = pytest.mark.usefixtures("variant_workers")
+
 PICTURE = saved(four_colours())
 BROKEN = PICTURE[: len(PICTURE) // 2]
 PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n%%EOF\n"
@@ -189,13 +191,6 @@ class Place:
 
     def close(self) -> None:
         self._engine.dispose()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workers() -> Iterator[VariantWorkers]:
-    with configure(workers=2, queue_seconds=60) as made:
-        yield made
-    configure()
 
 
 @pytest.fixture
@@ -461,9 +456,7 @@ def test_what_is_left_is_made_at_first_use(place: Place) -> None:
         place.run(case)
 
 
-def test_workers_that_cannot_start_do_not_stop_a_commit(
-    place: Place, workers: VariantWorkers, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_workers_that_cannot_start_do_not_stop_a_commit(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     configure(executable="/nowhere/python")
     try:
         place.run(lambda session: added(session, Photo(file=picture())) and None)

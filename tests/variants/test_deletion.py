@@ -472,24 +472,8 @@ def test_a_failed_delete_of_a_variant_is_logged(refusing: Refusing, engine: Engi
 # -- requests --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def proxy(s3_server: S3Server) -> Iterator[CountingProxy]:
-    with CountingProxy(s3_server.endpoint) as one:
-        storages.register_backend(
-            ObstoreBackend(
-                "docs",
-                f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix()}",
-                aws_endpoint=one.endpoint,
-                aws_access_key_id=s3_server.access_key,
-                aws_secret_access_key=s3_server.secret_key,
-            )
-        )
-        yield one
-        storages.clear_backends()
-
-
 @pytest.mark.parametrize(("column", "requests"), [("plain", 1), ("file", 2)])
-def test_variants_cost_one_more_request(proxy: CountingProxy, engine: Engine, column: str, requests: int) -> None:
+def test_variants_cost_one_more_request(counted_s3: CountingProxy, engine: Engine, column: str, requests: int) -> None:
     with Session(engine) as session:
         rows = [Photo(**{column: picture()}) for _ in range(20)]
         session.add_all(rows)
@@ -499,7 +483,7 @@ def test_variants_cost_one_more_request(proxy: CountingProxy, engine: Engine, co
         for row in rows:
             session.delete(row)
         session.flush()
-        with proxy.record() as requested:
+        with counted_s3.record() as requested:
             session.commit()
     assert [request.method for request in requested] == ["POST"] * requests
     assert left(storages.get_backend("docs")) == []

@@ -19,10 +19,12 @@ from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import IntegrityError, ObjectNotFoundError, UndecodableError, VariantTooLargeError
 from filerow.testing import Fault, FaultyBackend
-from filerow.variants import Thumbnail, Variant, VariantWorkers, configure, make_variant
+from filerow.variants import Thumbnail, Variant, configure, make_variant
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import ANSWERS_400, ANSWERS_501, IGNORES_CONDITIONS, NO_LISTING, LimitedS3, Limits
 from tests.variants.pictures import alike, colour, four_colours, png_of_zeros, saved, seen
+
+pytestmark = pytest.mark.usefixtures("variant_workers")
 
 PICTURE = saved(four_colours())
 BROKEN = PICTURE[: len(PICTURE) // 2]
@@ -30,13 +32,6 @@ THUMB = Thumbnail(20, 20)
 GENERATED = "photo/file/0190aaaaaaaa7000800000000000abcd.png"
 
 Read = Callable[[Variant], bytes]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workers() -> Iterator[VariantWorkers]:
-    with configure(workers=2, queue_seconds=60) as made:
-        yield made
-    configure()
 
 
 @pytest.fixture

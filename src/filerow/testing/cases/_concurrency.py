@@ -20,7 +20,7 @@ def many_puts_at_once_all_succeed(d: SyncDriver) -> None:
 
 
 @case()
-def readers_see_whole_objects_while_writers_replace_them(d: SyncDriver) -> None:
+def readers_see_whole_objects_while_they_are_replaced(d: SyncDriver) -> None:
     """Some writer's bytes, all of them, and never those of two."""
     path = d.at("contended")
     contents = [bytes([number]) * _SIZE for number in range(_PAIRS + 1)]
