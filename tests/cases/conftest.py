@@ -51,7 +51,9 @@ _ONE_IN = 6
 
 
 def _in_every_run(case: str, wanted: set[str]) -> set[Combination]:
-    """Return two combinations with nothing in common: every word meets every case, and all eight meet some; the rest is thorough.
+    """Return two combinations with nothing in common: every word meets every case, and all eight meet some.
+
+    One case in six has a combination with a store that can do less, too, and another one in six has one with variants.
 
     Args:
         case: The name of the test's function, which chooses them.
@@ -63,27 +65,31 @@ def _in_every_run(case: str, wanted: set[str]) -> set[Combination]:
     fitting = {one for one in pair if wanted <= set(one)} or {next(one for one in COMBINATIONS if wanted <= set(one))}
     store = number // _ONE_IN % len(LIMITED_STORES)
     limited = LIMITED_COMBINATIONS[2 * store + number % 2]
-    return fitting | ({limited} if number % _ONE_IN == 0 else set())
+    return fitting | {0: {limited}, 1: {_with_variants(case)}}.get(number % _ONE_IN, set())
 
 
-def _with_variants(case: str) -> list[Any]:
-    """Return one combination with variants, which one case in six has in every run."""
-    number = zlib.crc32(case.encode())
-    combination = VARIED_COMBINATIONS[number // _ONE_IN % len(VARIED_COMBINATIONS)]
-    marks = () if number % _ONE_IN == 1 else pytest.mark.thorough
-    return [pytest.param(combination, marks=marks, id="-".join(combination))]
+def _with_variants(case: str) -> Combination:
+    """Return one combination with variants."""
+    return VARIED_COMBINATIONS[zlib.crc32(case.encode()) // _ONE_IN % len(VARIED_COMBINATIONS)]
 
 
 def _on_limited_stores(case: str, often: set[Combination]) -> list[Combination]:
     """Return the combinations with stores that can do less: one more in a thorough run, each store with FILEROW_SOAK=1 too."""
-    if os.environ.get(TIERS["thorough"]) != "1":
-        return [combination for combination in LIMITED_COMBINATIONS if combination in often]  # thousands need not be collected
     number = zlib.crc32(case.encode())
     one_kind = LIMITED_COMBINATIONS[number % 2 :: 2]
     if os.environ.get(TIERS["soak"]) == "1":
         return one_kind
     more = [combination for combination in one_kind if combination not in often]
     return [*(combination for combination in LIMITED_COMBINATIONS if combination in often), more[number // 2 % len(more)]]
+
+
+def _collected(case: str, often: set[Combination]) -> list[Combination]:
+    """Return those in every run, and in a thorough run the rest, thousands of tests that others need not even collect."""
+    if os.environ.get(TIERS["thorough"]) != "1":
+        return [
+            combination for combination in [*COMBINATIONS, *LIMITED_COMBINATIONS, *VARIED_COMBINATIONS] if combination in often
+        ]
+    return [*COMBINATIONS, *_on_limited_stores(case, often), _with_variants(case)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,14 +101,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("only")
         wanted = set(marker.args if marker else ())
         often = _in_every_run(metafunc.function.__name__, wanted)
-        limited = _on_limited_stores(metafunc.function.__name__, often)
         chosen = [
             pytest.param(combination, marks=() if combination in often else pytest.mark.thorough, id="-".join(combination))
-            for combination in [*COMBINATIONS, *limited]
+            for combination in _collected(metafunc.function.__name__, often)
             if wanted <= set(combination)
         ]
-        varied = [param for param in _with_variants(metafunc.function.__name__) if wanted <= set(param.values[0])]
-        metafunc.parametrize("world", [*chosen, *varied], indirect=True)
+        metafunc.parametrize("world", chosen, indirect=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
