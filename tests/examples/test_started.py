@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,27 +50,23 @@ def start(name: str, port: int, environment: Mapping[str, str] | None = None) ->
     return process
 
 
-@pytest.fixture(scope="module")
-def ports() -> Iterator[dict[str, int]]:
-    """All examples, started at once, for most of the time goes into imports."""
-    first = free_ports(len(NAMES))
-    ports = dict(zip(NAMES, range(first, first + len(NAMES)), strict=True))
-    with ExitStack() as running:
-        processes = {}
-        for name, port in ports.items():
-            processes[name] = start(name, port)
-            running.callback(processes[name].stop)
-        for name, process in processes.items():
-            port = ports[name]
-            assert process.wait_until(lambda port=port: accepts_connections(port), timeout=120), process.log
-        yield ports
+@contextmanager
+def serving(name: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Start an example, and return its address when it answers."""
+    port = free_ports(1)
+    process = start(name, port, environment)
+    try:
+        assert process.wait_until(lambda: accepts_connections(port), timeout=120), process.log
+        yield f"http://{HOST}:{port}"
+    finally:
+        process.stop()
 
 
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["fastapi_documents", "flask_documents"])
-def test_documents_go_in_and_out_over_a_socket(ports: dict[str, int], name: str) -> None:
+def test_documents_go_in_and_out_over_a_socket(name: str) -> None:
     content = b"".join(b"line %7d of a text\n" % number for number in range(40_000))
-    with httpx.Client(base_url=f"http://{HOST}:{ports[name]}", trust_env=False, timeout=60) as client:
+    with serving(name) as address, httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
         created = client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", content)})
 
         assert created.status_code == 201
@@ -81,9 +77,9 @@ def test_documents_go_in_and_out_over_a_socket(ports: dict[str, int], name: str)
         assert client.get(url).status_code == 404
 
 
-def test_the_guide_has_made_its_tables_and_asks_for_a_login(ports: dict[str, int]) -> None:
+def test_the_guide_has_made_its_tables_and_asks_for_a_login() -> None:
     skip_without_guide()
-    with httpx.Client(base_url=f"http://{HOST}:{ports['litestar_guide']}", trust_env=False, timeout=60) as client:
+    with serving("litestar_guide") as address, httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
         assert client.get("/documents").json() == {"items": [], "limit": 20, "offset": 0, "total": 0}
         assert client.post("/authors", json={"name": "Ada"}).status_code == 201
         assert client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")}).status_code == 401
@@ -93,7 +89,7 @@ def test_the_guide_has_made_its_tables_and_asks_for_a_login(ports: dict[str, int
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["fastapi_documents", "flask_documents"])
 def test_environment_variables_put_an_example_on_s3(name: str, s3_server: S3Server, public_host: Nginx) -> None:
-    bucket, port = s3_server.make_bucket(), free_ports(1)
+    bucket = s3_server.make_bucket()
     environment = {
         "STORAGE_URL": f"s3://{bucket}/files",
         "STORAGE_PUBLIC_ENDPOINT": public_host.endpoint,
@@ -102,17 +98,12 @@ def test_environment_variables_put_an_example_on_s3(name: str, s3_server: S3Serv
         "AWS_REGION": s3_server.region,
         "AWS_ENDPOINT_URL": s3_server.endpoint,
     }
-    process = start(name, port, environment)
-    try:
-        assert process.wait_until(lambda: accepts_connections(port), timeout=120), process.log
-        with httpx.Client(base_url=f"http://{HOST}:{port}", trust_env=False, timeout=60) as client:
-            created = client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")})
-            assert created.status_code == 201, created.text
-            assert created.json()["file_url"].startswith(f"{public_host.endpoint}/{bucket}/files/")
-            assert httpx.get(created.json()["file_url"], trust_env=False).content == b"meow"
-            assert client.delete(f"/documents/{created.json()['id']}").status_code == 204
-    finally:
-        process.stop()
+    with serving(name, environment) as address, httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+        created = client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")})
+        assert created.status_code == 201, created.text
+        assert created.json()["file_url"].startswith(f"{public_host.endpoint}/{bucket}/files/")
+        assert httpx.get(created.json()["file_url"], trust_env=False).content == b"meow"
+        assert client.delete(f"/documents/{created.json()['id']}").status_code == 204
 
 
 @pytest.mark.thorough

@@ -661,7 +661,7 @@ def test_failing_flush_leaves_nothing(place: Place) -> None:
     place.run(case)
 
 
-@pytest.mark.parametrize("made", [0, 2, 5, 6])
+@pytest.mark.parametrize("made", [pytest.param(0, marks=pytest.mark.thorough), 2, pytest.param(5, marks=pytest.mark.thorough), 6])
 def test_sweep_finds_what_a_killed_commit_left(tmp_path: Path, made: int) -> None:
     program = [sys.executable, "-m", "tests.variants.killed_commit", str(tmp_path), str(made)]
     ended = subprocess.run(program, check=False, timeout=100)

@@ -49,7 +49,7 @@ print(json.dumps([answer.hex() for answer in answers]))
 """
 
 
-@pytest.mark.parametrize("limits", ["", "ignores-conditions"])
+@pytest.mark.parametrize("limits", [pytest.param("", marks=pytest.mark.thorough), "ignores-conditions"])
 def test_one_of_64_first_views_is_stored(s3_server: S3Server, limits: str) -> None:
 
     if limits:

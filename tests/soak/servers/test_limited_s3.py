@@ -10,7 +10,7 @@ from tests.servers import limited_s3
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import LIMITED, LimitedS3, Limits
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.thorough]
 
 
 def outcome(call: Any, **named: Any) -> str:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tests.servers.nginx import Nginx
     from tests.servers.postgres import PostgresServer
 
+pytestmark = pytest.mark.thorough  # a fault of a server of the tests shows in those tests, too
+
 NO_RETRY = {"max_retries": 0}
 HTTP = {"allow_http": True}
 

@@ -28,7 +28,7 @@ COMMON: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": list(HealthCheck),
 }
-SHORT = settings(max_examples=12, derandomize=True, phases=[Phase.generate], stateful_step_count=40, **COMMON)
+SHORT = settings(max_examples=6, derandomize=True, phases=[Phase.generate], stateful_step_count=40, **COMMON)
 LONG = settings(max_examples=20, phases=[Phase.generate], print_blob=True, stateful_step_count=100, **COMMON)
 
 
