@@ -37,6 +37,8 @@ from filerow.maintenance import sweep
 from filerow.testing import Fault, FaultyBackend
 from filerow.variants import Custom, Resize, Thumbnail, VariantWorkers, configure, configure_urls, make_variant
 from tests.backends.stores import s3_options
+from tests.servers._s3 import S3Server
+from tests.servers.limited_s3 import LIMITED, LimitedS3, Limits
 from tests.variants import killed_commit
 from tests.variants.pictures import four_colours, png_of_zeros, saved, seen
 from tests.variants.shop import parts
@@ -722,6 +724,21 @@ def test_signed_url_of_a_listed_variant_is_the_stores_own(s3_server: Any) -> Non
         engine.dispose()
         configure_urls()
         storages.clear_backends()
+
+
+@pytest.mark.parametrize("limits", ["none", "answers-501", "answers-400", "ignores-conditions", "least"])
+def test_a_commit_does_not_try_what_conditions_are_worth(s3_server: S3Server, tmp_path: Path, limits: str) -> None:
+    """No path that is ours needs a condition, so a commit sends a request for each object, whatever the store can do."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    Base.metadata.create_all(engine)
+    url = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix().strip('/')}"
+    with LimitedS3(s3_server, LIMITED.get(limits, Limits())) as limited, Session(engine) as session:
+        storages.register_backend(ObstoreBackend("photos", url, **s3_options(limited.server)))
+        file = added(session, Photo(file=picture(), pages=FileObjectList([picture()]))).file
+        assert [(one.method, one.conditional) for one in limited.asked] == [("PUT", False)] * 5
+        assert storages.get_backend("photos").exists(file.variant("thumb").path)
+    storages.clear_backends()
+    engine.dispose()
 
 
 def test_registry_in_force_has_the_variants(place: Place) -> None:

@@ -145,7 +145,8 @@ def store_at_commit(
 ) -> Steps[str]:
     """Make and store a variant of an object that no row has yet; return its id.
 
-    Whoever deletes the object, since its row is not written after all, deletes the variant after it.
+    Whoever deletes the object, since its row is not written after all, deletes the variant after it. So nobody asks who has
+    stored it, and no condition keeps its path: what a store makes of conditions is not found out in a commit's way.
 
     Args:
         backend: Where the object is.
@@ -160,7 +161,8 @@ def store_at_commit(
     """
     wanted = Wanted.of(original, recipe, stored_with)
     made = yield from making(content, recipe)
-    yield from _put(backend, wanted, made)
+    options = put_options(backend, made.content_type, wanted.filename, stored_with)
+    yield Call(backend.put, backend.put_async, (wanted.path, made.content, options))
     return variant_id(original, recipe)
 
 
