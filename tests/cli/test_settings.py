@@ -20,6 +20,7 @@ MODULES = {
     "leaving.py": "raise SystemExit(1)\n",
     "plain.py": "from sqlalchemy import *\nmetadata = MetaData()\nTable('users', metadata, Column('id', Integer))\n",
     "helpers.py": "def prepare():\n    raise RuntimeError('no configuration')\n\nnumber = 3\n",
+    "website.py": "from shop import Base\nfrom flask import Flask\napp = Flask('shop')\n",
     "two.py": "from shop import Base\nfrom sqlalchemy import create_engine\nreads = create_engine('sqlite://')\n"
     "writes = create_engine('sqlite://')\n",
 }
@@ -51,7 +52,9 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["--app", "shop:Base", "--url", f"postgresql+psycopg://shop:{PASSWORD}@127.0.0.1:1/db"], ["cannot connect", "127.0.0.1:1"]),
     (["--app", "shop:Base", "--url", f"postgresql+asyncpg://shop:{PASSWORD}@127.0.0.1:1/db"], ["cannot connect to", ":***@"]),
     (["--app", "shop:Base", "--url", "helpers:number"], ["neither an Engine nor an AsyncEngine, but int"]),
-    (["--app", "shop:Base", "--setup", "helpers"], ["--setup helpers: name the attribute too"]),
+    (["--app", "shop:Base", "--setup", "nowhere"], ["--setup", "nowhere"]),
+    (["--app", "shop:Base", "--setup", "helpers:"], ["--setup helpers:: name the attribute too"]),
+    (["--app", "website:app"], ["neither a DeclarativeBase, a MetaData nor a registry"]),
     (["--app", "shop:Base", "--setup", "helpers:prepare"], ["helpers:prepare() failed", "no configuration"]),
     (["--app", "shop:Base", "--setup", "helpers:number"], ["is not a function but int"]),
     (["--app", "shop:Base", "--backend", "docs"], ["--backend must be KEY=URL"]),
@@ -185,11 +188,19 @@ LATE = SOURCE.replace('StoredObject("docs", multiple=True)', 'StoredObject("late
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--setup", "start:register"], ["--setup", "start:register_async"], ["--backend", "later=memory://"], ["pyproject"]],
+    [
+        [],
+        ["--setup", "start:register"],
+        ["--setup", "start:register_async"],
+        ["--setup", "settings"],
+        ["--backend", "later=memory://"],
+        ["pyproject"],
+    ],
 )
 def test_backends_are_registered_by_function_option_or_pyproject(make_app: Callable[..., App], options: list[str]) -> None:
     app = make_app(LATE)
     (app.folder / "start.py").write_text(SETUP)
+    (app.folder / "settings.py").write_text("import start\n\nstart.register()\n")
     if options == ["pyproject"]:
         options = []
         (app.folder / "pyproject.toml").write_text('[tool.filerow]\nbackends = {later = "memory://"}\n')

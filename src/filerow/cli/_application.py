@@ -11,6 +11,7 @@ import tomllib
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -40,7 +41,7 @@ class Settings:
     Attributes:
         app: ``package.module:Base``.
         url: A database URL, or ``package.module:engine``.
-        setup: ``package.module:function`` to call first.
+        setup: ``package.module:function`` to call first, or ``package.module`` to import.
         backends: Backends to register, by key: a URL, or a table of ``url`` and options.
         shared_with: Others that store files in the same places: ``package.module:engine``, a ``MetaData``, or a database URL.
         folders: Where to import from.
@@ -217,6 +218,9 @@ def _other(name: str, source: str) -> MetaData | Engine | AsyncEngine:
 
 
 def _set_up(name: str, source: str) -> None:
+    if ":" not in name:  # to import it is all, as an application's own module of settings wants
+        _module(name, source, "")
+        return
     function = _attribute(name, source)
     if not callable(function):
         raise CannotRunError(f"{source} {name} is not a function but {type(function).__name__}")
@@ -243,7 +247,7 @@ def _find_metadata(name: str, source: str) -> tuple[ModuleType, MetaData]:
         msg = f"{source}: module {module_name} has no {attribute!r}; write {_choice(module_name, candidates)}"
         raise CannotRunError(msg) from error
     metadata = _metadata_of(found)
-    if metadata is None and callable(found):
+    if metadata is None and (inspect.isroutine(found) or isinstance(found, (type, partial))):  # not a web application
         try:
             metadata = _metadata_of(found())
         except (Exception, SystemExit) as error:

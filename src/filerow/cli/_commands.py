@@ -99,7 +99,8 @@ def _common(
         ),
     ] = None,
     setup: Annotated[
-        str | None, _option("Call this first: package.module:function.", envvar="FILEROW_SETUP", metavar="NAME")
+        str | None,
+        _option("Call or import this first: package.module:function, package.module.", envvar="FILEROW_SETUP", metavar="NAME"),
     ] = None,
     registered: Annotated[
         list[str] | None,
