@@ -435,3 +435,77 @@ def test_documents_of_the_wrong_shape_are_put_right_or_named(database: EmptyData
         assert first.file is not None
         assert first.file.get_content() == second.pages[0].get_content() == b"a"
         assert fourth.file is None
+
+
+# -- one object has one row, whatever another row calls it -----------------------------------------------------------------
+
+
+def cats(database: EmptyDatabase, *values: tuple[str, Any]) -> tuple[MetaData, Engine]:
+    """Return a table with rows that name ``cat.png``: each a column and its JSON."""
+    metadata, engine = MetaData(), database.engine()
+    file, pages = StoredObject("docs"), StoredObject("docs", multiple=True)
+    Table("cat", metadata, Column("id", Integer, primary_key=True), Column("file", file), Column("pages", pages))
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        for column, value in values:
+            plain = Table("cat", MetaData(), Column("id", Integer, primary_key=True), Column(column, JSON(none_as_null=True)))
+            connection.execute(insert(plain).values({column: value}))
+    return metadata, engine
+
+
+LEGACY = {"filename": "cat.png", "backend": "docs", "size": 1}
+OURS = {"v": 1, "backend": "docs", "path": "cat.png", "filename": "cat.png", "size": 1, "checksum": f"sha256:{'0' * 64}"}
+OTHERS: dict[str, tuple[str, Any]] = {
+    "alias": ("file", {**OURS, "backend": "alias"}),
+    "former": ("pages", [{**OURS, "backend": "former"}]),
+    "version": ("file", {**OURS, "v": 2}),
+    "version_without_a_path": ("file", {"v": 2, "backend": "docs", "object": {"name": "cat.png"}}),
+    "shape": ("pages", OURS),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.one_in(2)
+def test_an_object_that_a_row_names_otherwise_is_copied(database: EmptyDatabase, folder: Path, other: str) -> None:
+    storages.register_backend(LocalBackend("alias", folder, fsync=False))
+    storages.get_backend("docs").put("cat.png", b"x")
+    metadata, engine = cats(database, ("file", LEGACY), OTHERS[other])
+    steps = collect(adopt(metadata, engine, "cat.file"))
+    assert "shared" in codes(steps)
+    with Session(engine) as session:
+        adopted = session.scalars(select(metadata.tables["cat"].c.file).where(metadata.tables["cat"].c.id == 1)).one()
+        assert adopted is not None
+        assert (adopted.path != "cat.png", adopted.get_content()) == (True, b"x")
+
+
+@BOTH
+def test_the_same_path_in_another_place_is_another_object(database: EmptyDatabase, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    storages.register_backend(LocalBackend("other", tmp_path / "other", fsync=False))
+    storages.register_backend(LocalBackend("empty", tmp_path, fsync=False))
+    for key in ("docs", "other"):
+        storages.get_backend(key).put("cat.png", b"x")
+    metadata, engine = cats(
+        database,
+        ("file", LEGACY),
+        ("file", {**LEGACY, "backend": "other"}),
+        ("file", {**OURS, "backend": "empty"}),  # its object is gone
+    )
+    assert not codes(collect(adopt(metadata, engine, "cat.file")))
+    with engine.connect() as connection:
+        found = connection.scalars(select(metadata.tables["cat"].c.file).order_by(metadata.tables["cat"].c.id)).all()
+    assert [(one.backend_key, one.path) for one in found if one] == [(key, "cat.png") for key in ("docs", "other", "empty")]
+
+
+@BOTH
+def test_two_keys_of_one_place_adopt_an_object_once(database: EmptyDatabase, folder: Path) -> None:
+    storages.register_backend(LocalBackend("alias", folder, fsync=False))
+    storages.get_backend("docs").put("cat.png", b"x")
+    metadata, engine = cats(database, ("file", LEGACY), ("file", {**LEGACY, "backend": "alias"}))
+    assert codes(collect(adopt(metadata, engine, "cat.file"))) == ["shared"]
+    with engine.connect() as connection:
+        first, second = connection.scalars(select(metadata.tables["cat"].c.file).order_by(metadata.tables["cat"].c.id)).all()
+    assert first is not None
+    assert second is not None
+    assert first.path == "cat.png" != second.path

@@ -45,7 +45,6 @@ from filerow._orm.schemas import schema_of, statement_options
 from filerow._orm.visibility import AS_WRITTEN
 from filerow._paths import STAGING, folders_of, is_generated
 from filerow._registry import storages
-from filerow.exceptions import DocumentError
 
 LEGACY_KEYS = ("file_id", "path", "filename")
 """The keys under which a document may name its path, in the order to look.
@@ -418,26 +417,6 @@ def _exists(connection: Connection, table: Table) -> bool:
     return name in known
 
 
-def rows_naming(
-    connection: Connection, metadata: MetaData, refs: Iterable[Ref]
-) -> Iterator[tuple[FileColumn, tuple[Any, ...], dict[str, Any]]]:
-    """Yield each document that names one of the objects.
-
-    It comes with its column and the primary key of its row.
-
-    Args:
-        connection: As for :func:`referenced`.
-        metadata: The columns to query are in its tables.
-        refs: The objects, any number.
-    """
-    wanted = set(refs)
-    for column in file_columns(metadata) if wanted else ():
-        for value, key in _values(connection, column, sorted({ref.path for ref in wanted})):
-            for document in documents_in(value):
-                if _located(document) in wanted:
-                    yield column, key, document
-
-
 def documents_with(connection: Connection, metadata: MetaData, paths: Iterable[str]) -> Iterator[tuple[FileColumn, str, Any]]:
     """Yield each document that has one of some paths, under any key and version.
 
@@ -457,13 +436,6 @@ def documents_with(connection: Connection, metadata: MetaData, paths: Iterable[s
                 path = _path_in(document) if isinstance(document, dict) else None
                 named = _paths_somewhere_in(document, wanted) if path is None else {path}.intersection(wanted)
                 yield from ((column, one, document) for one in named)
-
-
-def _located(document: dict[str, Any]) -> Ref | None:
-    try:
-        return Ref(*located_in(document))
-    except DocumentError:  # it names no object, and must not hide those that other documents name
-        return None
 
 
 # -- the queries -----------------------------------------------------------------------------------------------------------

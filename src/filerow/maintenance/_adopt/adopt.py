@@ -11,16 +11,16 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import JSON, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_, type_coerce
 
-from filerow._execution.batch import raise_if, run_all
+from filerow._execution.batch import call, raise_if, run_all
 from filerow._orm.column import StoredObject
-from filerow._orm.ownership import Ref
-from filerow._orm.references import FileColumn, column_named, rows_naming
+from filerow._orm.references import FileColumn, column_named, documents_with
+from filerow._orm.visibility import unfiltered
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
+from filerow.exceptions import ObjectNotFoundError, StorageError
 from filerow.maintenance._adopt.planning import AdoptionPlan, Entry, Planner, Source
 from filerow.maintenance._awaited import awaited
 from filerow.maintenance._batches import Batches
-from filerow.maintenance._legacy import is_legacy
 from filerow.maintenance._listing import holds_files
 from filerow.maintenance._report import Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, present, undone_with
@@ -193,16 +193,19 @@ class _Adoption(Batches):
         return self._left(plans, outcome, removable)
 
     def _part(self, entries: Sequence[Entry]) -> None:
-        """Copy the object for each file after the first that names it."""
+        """Copy the object for each file after the first that names it, under any key."""
         found = [entry for entry in entries if entry.legacy and entry.look.facts is not None]
-        refs = [Ref(entry.look.known.backend, entry.look.known.path) for entry in found]
-        with self._engine.connect() as connection:
-            naming = rows_naming(connection, self._metadata, refs)
-            taken = {Ref(document["backend"], document["path"]) for _, _, document in naming if not is_legacy(document)}
-        for entry, ref in zip(found, refs, strict=True):
-            if ref in taken:
+        taken: dict[str, set[str]] = {}
+        with self._engine.connect() as connection, unfiltered(connection):
+            for _, path, document in documents_with(connection, self._metadata, {entry.look.known.path for entry in found}):
+                if not isinstance(document, dict) or document.get("v") is not None:  # others are adopted in their turn
+                    taken.setdefault(path, set()).add(_key_in(document))
+        for entry in found:
+            path, key = entry.look.known.path, entry.look.known.backend
+            keys = taken.setdefault(path, set())
+            if any(_is_one_object(path, key, other) for other in keys):
                 entry.share(self.planner.column)
-            taken.add(ref)
+            keys.add(key)
 
     def _removable(self, entries: Sequence[Entry]) -> set[str]:
         """Return backends, not empty, whose missing objects may be removed from rows.
@@ -236,3 +239,26 @@ class _Adoption(Batches):
             if plan.row.key not in lost:
                 self._findings += plan.findings(removable, dry_run=self._dry_run)
         return [row for row in again.values() if row.value is not None]
+
+
+def _key_in(document: Any) -> str:
+    """Return the backend's key in a document; empty if this release cannot read it."""
+    key = document.get("backend") if isinstance(document, dict) else None
+    return key if isinstance(key, str) else ""
+
+
+def _is_one_object(path: str, *keys: str) -> bool:
+    """Return True if a path is the same object under two keys, or if that is unknown.
+
+    Two that share one would lose it with either of their rows; a copy too many costs space.
+    """
+    if keys[0] == keys[1] or not all(map(storages.is_registered, keys)):
+        return True
+    backends = [storages.get_backend(key) for key in keys]
+    try:
+        one, other = (call(backend.head, backend.head_async, path) for backend in backends)
+    except ObjectNotFoundError:
+        return False
+    except StorageError:
+        return True
+    return one[1:5] == other[1:5]
