@@ -8,6 +8,8 @@ import pytest
 
 from tests.examples.applications import Application
 
+pytestmark = pytest.mark.one_in(2)
+
 TOO_MUCH = 25 * 1024 * 1024 + 1
 
 

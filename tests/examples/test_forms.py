@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.servers.chromium import Page
 
+pytestmark = pytest.mark.one_in(3)
+
 AXE = ROOT / ".servers" / "node_modules" / "axe-core" / "axe.min.js"
 AXE_VERSION = "4.14.1"
 LIMIT = 25 * 1024 * 1024
@@ -159,7 +161,6 @@ def test_refusals_are_readable_at_their_field(empty_site: str, tab: Page, file: 
     shoot(tab, "refused-replacement")
 
 
-@pytest.mark.one_in(3)
 def test_file_far_over_the_limit_is_refused_at_its_field(empty_site: str, tab: Page, file: Callable[[str, bytes], Path]) -> None:
     open_signed_in(tab, empty_site)
     submit(tab, '[action="/"]', {"#file": file("a.txt", b"a")}, name="Mine")
@@ -171,7 +172,6 @@ def test_file_far_over_the_limit_is_refused_at_its_field(empty_site: str, tab: P
     assert names(tab) == ["Mine"]
 
 
-@pytest.mark.one_in(3)
 def test_unknown_documents_are_not_found(empty_site: str) -> None:
     with signed_in(empty_site) as client:
         for unknown in [uuid4()] if client.get("/me").status_code == 200 else [0, 4711, 2**31, 10**30]:

@@ -12,6 +12,8 @@ from filerow import storages
 from tests.examples import skip_without_guide
 from tests.examples.applications import Application
 
+pytestmark = pytest.mark.one_in(2)
+
 
 @pytest.fixture(params=["", "/repositories"], ids=["services", "repositories"])
 def prefix(request: pytest.FixtureRequest) -> str:

@@ -43,7 +43,7 @@ from tests.variants import killed_commit
 from tests.variants.pictures import four_colours, png_of_zeros, saved, seen
 from tests.variants.shop import parts
 
-pytestmark = pytest.mark.usefixtures("variant_workers")
+pytestmark = [pytest.mark.usefixtures("variant_workers"), pytest.mark.one_in(2)]
 
 PICTURE = saved(four_colours())
 BROKEN = PICTURE[: len(PICTURE) // 2]

@@ -26,6 +26,8 @@ from tests.servers.counting import CountingProxy
 from tests.servers.limited_s3 import LIMITED, LimitedS3
 from tests.variants.pictures import four_colours, saved
 
+pytestmark = pytest.mark.one_in(2)
+
 PICTURE = saved(four_colours())
 THUMB = {"thumb": Thumbnail(8, 8)}
 

@@ -15,7 +15,7 @@ from tests.backends.stores import LARGE_BODY
 from tests.direct.conftest import PNG, Send, put
 from tests.direct.site import Site
 
-pytestmark = [pytest.mark.servers, LARGE_BODY]
+pytestmark = [pytest.mark.servers, LARGE_BODY, pytest.mark.one_in(2)]
 
 
 @pytest.fixture(params=["moto", "azure", "gcs", "fsspec-s3"])
