@@ -194,3 +194,14 @@ def test_column_without_lifecycle_keeps_and_releases_nothing() -> None:
     unmanaged = slot("1", attached(A), old=[A], owned=False)
     assert shown(decided(unmanaged, slot("2", old=[A]))) == {"drop": [A]}
     assert shown(decided(slot("1", old=[A], owned=False), slot("2", attached(A)))) == {"copy": [("2", 0, "a")]}
+
+
+# -- edited lists ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_an_edited_list_began_with_decides_nothing() -> None:
+    """It is for whoever merges two edits of a list; here the row has been read again."""
+    new = attached(A), staged(B)
+    assigned, edited = slot("1", *new, old=[A, C]), slot("1", *new, old=[A, C], base=[attached(A), attached(C)])
+    assert assigned.base is None
+    assert shown(decided(edited)) == shown(decided(assigned)) == {"adopt": [("1", "b")], "drop": [("docs", "c")]}
