@@ -69,6 +69,7 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["fieldlist"]
 myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": None}
 suppress_warnings = ["myst.strikethrough"]
+smartquotes_action = "qe"  # not dashes: --delete is an option
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

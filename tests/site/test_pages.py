@@ -118,6 +118,17 @@ def test_each_page_is_in_the_navigation(site: Path) -> None:
         assert page == "index.html" or page in menu, page
 
 
+@pytest.mark.thorough
+def test_options_keep_their_hyphens(site: Path) -> None:
+    """A dash in place of two hyphens makes a command that does not work; and no line breaks between them."""
+    wrong = {}
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        if found := re.findall(r"(?:^|[\s>])\u2013[a-z][\w-]*", text) + re.findall(r'<span class="pre">--[\w-]+</span>', text):
+            wrong[page.name] = found
+    assert not wrong
+
+
 def test_each_part_has_a_page() -> None:
     assert not [page for page in PARTS.values() if not (ROOT / "docs" / f"{page}.md").exists()]
 

@@ -28,7 +28,7 @@ def markdown() -> str:
 
 def _described(command: Any) -> Iterator[str]:
     text, _, example = (command.help or "").partition("Example:")
-    yield " ".join(text.replace("\b", "").split())
+    yield _marked(" ".join(text.replace("\b", "").split()))
     if example.strip():
         yield from ("", "```console", *(f"$ {line.strip()}" for line in example.strip().splitlines() if line.strip()), "```")
 
@@ -56,7 +56,7 @@ def _rows(command: Any) -> Iterator[str]:
 
 
 def _explained(parameter: Any) -> str:
-    text = " ".join((getattr(parameter, "help", None) or "").split())
+    text = _marked(" ".join((getattr(parameter, "help", None) or "").split()))
     default = parameter.default
     if getattr(parameter, "show_default", False) and isinstance(default, str | int | float) and not isinstance(default, bool):
         text += f" Default: `{default}`."
@@ -64,6 +64,11 @@ def _explained(parameter: Any) -> str:
     if variables:
         text += f" Environment: `{variables if isinstance(variables, str) else ', '.join(variables)}`."
     return text
+
+
+def _marked(text: str) -> str:
+    """Return a text whose options are code."""
+    return re.sub(r"(?<![\w`-])(--[a-z][a-z-]*)", r"`\1`", text)
 
 
 def _cell(text: str) -> str:

@@ -23,6 +23,9 @@ REPAIRED = {
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
     ">Variables<": ">Attributes<",
 }
+OPTION = re.compile(r'<span class="pre">(--?[a-z][\w-]*[.,]?)</span>')
+DASH = re.compile(r"(</(?:strong|em|a|code)>|\)) -- ")
+MODULE = re.compile(r"(?<=>)filerow(?:\.\w+)+(?=<)")
 SIGNATURE = re.compile(r'<dt class="sig.*?</dt>', re.DOTALL)
 OUTSIDE_OF_SITE = re.compile(r"[a-z][a-z+.-]*:|#", re.IGNORECASE)
 
@@ -45,9 +48,18 @@ def context(_app: Sphinx, pagename: str, _template: str, context: dict[str, Any]
     for old, new in REPAIRED.items():
         body = body.replace(old, new)
     body = SIGNATURE.sub(_without_list, body)
+    body = OPTION.sub(r'<span class="pre option">\1</span>', body)  # browsers break lines between its hyphens
+    body = DASH.sub("\\1 \N{EN DASH} ", body)  # Sphinx's own, between a parameter and what it is
+    head, end, rest = body.partition("</h1>")
+    body = MODULE.sub(_breakable, head) + end + rest
     tree = context.get("furo_navigation_tree", "")
-    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+    context["furo_navigation_tree"] = MODULE.sub(_breakable, tree.replace('role="heading"', 'role="heading" aria-level="2"'))
     context["body"] = f'<div class="landing">{body}</div>' if pagename == "index" else body
+
+
+def _breakable(module: re.Match[str]) -> str:
+    """Return the name of a module that may break behind its dots."""
+    return module[0].replace(".", ".<wbr>").replace("_", "_<wbr>")
 
 
 def _without_list(signature: re.Match[str]) -> str:
