@@ -78,7 +78,7 @@ def words_of(command: str) -> list[str]:
         filled[1:1] = NEEDS_A_COLUMN[filled[0]].split()
     if filled == ["undelete"]:
         filled += ["docs", "path"]
-    return [word.replace("app:Base", "shop") for word in filled]
+    return [word.replace("app:Base", "shop").replace("shop.settings", "settings") for word in filled]
 
 
 def parse(words: list[str]) -> None:
@@ -120,12 +120,13 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FILEROW_APP", "shop")
     application, rows = (block.text for block in blocks_of(ROOT / "docs" / "cli.md") if block.language == "python")
     (tmp_path / "shop.py").write_text(application)
+    (tmp_path / "settings.py").touch()
     (tmp_path / "rows.py").write_text(f"from shop import *\n{rows}")
     importlib.invalidate_caches()
     importlib.import_module("rows")
     yield tmp_path
     storages.clear_backends()
-    for name in ("shop", "rows"):
+    for name in ("shop", "rows", "settings"):
         sys.modules.pop(name, None)
 
 
