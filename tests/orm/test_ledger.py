@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from filerow import FileObject
 from filerow._file.object import FileState, complete, facts_of, snapshot
-from filerow._orm.ledger import Frame, Ledger
+from filerow._orm.ledger import Frame, Ledger, Report
 from filerow._orm.ownership import Ref
+from filerow.variants import Thumbnail
 
 A, B, C = (Ref("docs", path) for path in ("a", "b", "c"))
+SMALL, LARGE = (("small", Thumbnail(8, 8)),), (("large", Thumbnail(80, 80)),)
 OUTER, INNER, INNERMOST = "outer", "inner", "innermost"
 
 
@@ -48,6 +50,24 @@ def test_what_an_outbox_looks_after_is_not_doomed() -> None:
     assert frame.keepers == [one, other]
     frame.drop(B, other)
     assert list(frame.doomed) == []
+
+
+def test_objects_are_deleted_with_the_variants_of_all_their_columns() -> None:
+    frame = Frame()
+    frame.drop(A)
+    assert frame.doomed == {A: ()}
+    frame.declare(A, SMALL)
+    frame.declare(A, (*LARGE, *SMALL))
+    frame.drop(B)
+    assert frame.doomed == {A: (*SMALL, *LARGE), B: ()}
+    frame.stored[A] = frame.stored[C] = None
+    assert frame.revert() == {A: (*SMALL, *LARGE), C: ()}
+
+
+def test_a_report_has_no_file_that_was_not_loaded() -> None:
+    new = [FileObject(content=b"1")]
+    report = Report("slot", [A], new)
+    assert (report.slot, report.old, report.new, report.known) == ("slot", [A], new, ())
 
 
 def test_frame_that_only_drops_has_no_keepers() -> None:
@@ -98,6 +118,20 @@ def test_a_released_savepoint_hands_on_all_it_has_done() -> None:
     assert list(outer.stored) == [A, B]
     assert outer.dropped == {C: keeper}
     assert [file for file, _ in outer.touched] == [before, after]
+
+
+def test_released_savepoint_hands_on_uploads_reports_and_variants() -> None:
+    ledger, outer, inner = frames()
+    first, second = (Report(name, old=[A], new=[FileObject(content=b"1")]) for name in ("first", "second"))
+    outer.uploads[A], outer.reports[:] = "1", [first]
+    outer.declare(A, SMALL)
+    inner.uploads[B], inner.reports[:] = None, [second]
+    inner.declare(A, LARGE)
+    inner.declare(B, SMALL)
+    ledger.release(INNER, OUTER)
+    assert outer.uploads == {A: "1", B: None}
+    assert outer.reports == [first, second]
+    assert outer.variants == {A: (*SMALL, *LARGE), B: SMALL}
 
 
 def test_file_taken_back_in_a_released_savepoint_is_not_dropped() -> None:
@@ -213,3 +247,26 @@ def test_drop_is_void_once_its_savepoint_is_undone() -> None:
     inner.drop(A)
     assert ledger.take(INNER) is inner
     assert not ledger.is_dropped(A)
+
+
+def test_whoever_takes_all_takes_one_frame_and_leaves_none() -> None:
+    ledger = Ledger()
+    assert ledger.take_all() is None
+    innermost = ledger.frame([OUTER, INNER, INNERMOST])
+    inner, outer = ledger.frame([OUTER, INNER]), ledger.frame([OUTER])
+    assert ledger.chain == [OUTER, INNER, INNERMOST]
+    outer.drop(A)
+    inner.restore(A)
+    innermost.stored[B] = inner.stored[C] = None
+    assert ledger.take_all() is outer
+    assert not ledger
+    assert ledger.chain == []
+    assert (list(outer.stored), outer.dropped) == ([C, B], {})
+
+
+def test_a_frame_alone_is_taken_as_it_is() -> None:
+    ledger = Ledger()
+    alone = ledger.frame([OUTER])
+    alone.stored[A] = None
+    assert ledger.take_all() is alone
+    assert list(alone.stored) == [A]
