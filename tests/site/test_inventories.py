@@ -104,7 +104,7 @@ def test_each_project_has_its_address() -> None:
 
 
 def test_wrong_entries_are_found() -> None:
-    for wrong in ("sqlalchemy.orm.Sesion", "collections.abc.Iterater", "bytez", "nowhere.Name"):
+    for wrong in ("sqlalchemy.orm.Sessions", "collections.abc.Iterators", "byteses", "nowhere.Name"):
         with pytest.raises(AttributeError):
             resolve(wrong)
     assert resolve("sqlalchemy.schema.Column") is resolve("sqlalchemy.Column")
