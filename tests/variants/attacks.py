@@ -136,7 +136,12 @@ def overwrite(image: Image.Image) -> Image.Image:
 
 
 def _link() -> int:
-    return max(number for number in range(64) if _is_open(number) and not _is_seekable(number))
+    """Return the way to the parent; that to the worker, which it had before, comes after it."""
+    return min(number for number in range(3, 64) if _is_open(number) and not _is_seekable(number))
+
+
+def _broker() -> int:
+    return max(number for number in range(3, 64) if _is_open(number) and not _is_seekable(number))
 
 
 def forge(image: Image.Image, kind: str) -> Image.Image:
@@ -230,3 +235,163 @@ def piecemeal(image: Image.Image) -> Image.Image:
 
 def end(image: Image.Image) -> Image.Image:
     sys.exit(3)
+
+
+# -- what a decoder would do that was taken over, and makes its own image as if nothing had happened ----------------------
+
+
+def haunt(image: Image.Image, deed: str) -> Image.Image:
+    """Make this image, and do something when the next one is to be made, or before."""
+    _DEEDS[deed]()
+    return image
+
+
+def _in_worker(name: str) -> Any:
+    return sys.modules[f"filerow.variants.{name}"]
+
+
+def _at_next(deed: Callable[..., Any]) -> Callable[[], None]:
+    return lambda: setattr(_in_worker("_images"), "make", deed)
+
+
+def _crashes(*_: Any) -> Any:
+    ctypes.string_at(0)
+
+
+def _leaves(*_: Any) -> Any:
+    os._exit(0)
+
+
+def _refuses(*_: Any) -> Any:
+    raise _in_worker("_wire").UnmakableError("memory")
+
+
+def _lies(*_: Any) -> Any:
+    lie_about_size(Image.new("L", (1, 1)), 3000)
+
+
+def _hangs(*_: Any) -> Any:
+    time.sleep(60)
+
+
+def _fills(*_: Any) -> Any:
+    while True:
+        os.write(_link(), bytes(1 << 16))
+
+
+def _says_done(*_: Any) -> Any:
+    os.write(_broker(), b"." * 20)
+    time.sleep(60)
+
+
+def _closes_all(*_: Any) -> Any:
+    os.close(_link())
+    os.close(_broker())
+    time.sleep(60)
+
+
+def _answers_twice(*_: Any) -> Any:
+    made = struct.pack("!III", 8, 8, 1) + saved_in("black")
+    os.write(_link(), (struct.pack("!cI", b"M", len(made)) + made) * 2)
+    time.sleep(60)
+
+
+def _forges(*_: Any) -> Any:
+    return _in_worker("_images").Picture(saved_in("black"), 8, 8, 1)
+
+
+def saved_in(colour: str) -> bytes:
+    target = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(target, "WEBP")
+    return target.getvalue()
+
+
+def _speaks_unasked() -> None:
+    _soon(os.write, _broker(), b".")
+
+
+def _never_reads() -> None:
+    _in_worker("_worker")._next_job = lambda control: time.sleep(60)
+
+
+def _stays() -> None:
+    worker = _in_worker("_worker")
+    received = worker._next_job
+
+    def endless(control: Any) -> Any:
+        found = received(control)
+        found.job["more"] = 99
+        return found
+
+    worker._next_job = endless
+
+
+def _dies_soon() -> None:
+    _soon(os._exit, 0)
+
+
+def _soon(deed: Callable[..., Any], *arguments: Any) -> None:
+    timer = threading.Timer(0.1, deed, arguments)
+    timer.daemon = True
+    timer.start()
+
+
+def _keeps_descriptors() -> None:
+    _in_worker("_worker")._Received.close = lambda received: None
+
+
+def _keeps_memory() -> None:
+    _kept.append(bytearray(os.urandom(1)) * (200 << 20))
+
+
+def _blocks_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, range(1, signal.NSIG))
+
+
+_kept: list[bytearray] = []
+_DEEDS: dict[str, Callable[[], None]] = {
+    "crashes": _at_next(_crashes), "leaves": _at_next(_leaves), "refuses": _at_next(_refuses), "lies": _at_next(_lies),
+    "hangs": _at_next(_hangs), "fills": _at_next(_fills), "says_done": _at_next(_says_done),
+    "closes_all": _at_next(_closes_all), "speaks_unasked": _speaks_unasked, "never_reads": _never_reads,
+    "dies_soon": _dies_soon, "keeps_descriptors": _keeps_descriptors, "keeps_memory": _keeps_memory,
+    "blocks_signals": _blocks_signals, "answers_twice": _at_next(_answers_twice),
+    "forges": _at_next(_forges), "stays": _stays,
+}  # fmt: skip
+
+
+def pause(image: Image.Image, seconds: float) -> Image.Image:
+    time.sleep(seconds)
+    return image
+
+
+def burn(image: Image.Image, seconds: float) -> Image.Image:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return image
+
+
+SECRET = b"another user's face "
+_SIZES = [24, 100, 500, 1000, 1032, 2000, 10_000, 100_000, 1_000_000, 20_000_000, 40_000_000]
+
+
+def leave_secret(image: Image.Image) -> Image.Image:
+    """Leave pixels in memory that is free, of all sizes."""
+    for size in _SIZES:
+        places = _allocated(size)
+        for place in places:
+            ctypes.memmove(place, SECRET * (size // len(SECRET)), size // len(SECRET) * len(SECRET))
+        for place in places:
+            _libc.free(ctypes.c_void_p(place))
+    return image
+
+
+def look_for_secret(image: Image.Image) -> Image.Image:
+    """Look at memory that nobody has written to, as a decoder with an error does."""
+    found = {size for size in _SIZES for place in _allocated(size) if SECRET in ctypes.string_at(place, size)}
+    return said(["found", *map(str, sorted(found))])
+
+
+def _allocated(size: int) -> list[int]:
+    _libc.malloc.restype = ctypes.c_void_p
+    return [_libc.malloc(ctypes.c_size_t(size)) for _ in range(8 if size < 1_000_000 else 1)]

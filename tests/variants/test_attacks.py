@@ -65,7 +65,7 @@ def test_there_is_no_environment_and_no_open_file(makers: VariantWorkers, monkey
     monkeypatch.setenv("FILEROW_SECRET", "s" * 40)
     environment, descriptors, loaded, arguments = attack(makers, "surroundings")
     assert set(environment.split(",")) <= {"GLIBC_TUNABLES", "LC_CTYPE"}  # the latter Python sets itself
-    assert descriptors == "5"  # three of /dev/null, the way to its parent, and the original
+    assert descriptors == "6"  # three of /dev/null, the ways to its worker and to the one that asks, and the original
     assert loaded == ""
     assert arguments.isdigit()
 
@@ -118,9 +118,9 @@ class Overtaken(VariantWorkers):
         super().__init__(workers=1)
         self._attack: Any = {"function": f"tests.variants.attacks:{attack}", "arguments": arguments}
 
-    def make(self, plan: Any, original: Any) -> Any:
+    def make(self, plan: Any, original: Any, prove: Any) -> Any:
         taken: Any = {**plan, **self._attack}
-        return super().make(taken, original)
+        return super().make(taken, original, prove)
 
 
 @pytest.mark.parametrize("lie", [{"side": 3000}, pytest.param({"side": 8, "frames": 1 << 31}, marks=pytest.mark.thorough)])

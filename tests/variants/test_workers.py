@@ -163,6 +163,10 @@ def test_limits_must_make_sense() -> None:
         {"memory": 1 << 70},
         {"max_source": None},
         {"max_output": 0},
+        {"images_per_process": 0},
+        {"images_per_process": 2.5},
+        {"images_per_process": 1001},
+        {"images_per_process": True},
     ]
     for options in wrong:
         with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):

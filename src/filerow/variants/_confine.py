@@ -2,8 +2,8 @@
 
 That is files, network, other processes, and memory and time without end.
 
-A worker enters namespaces of its own when it starts. The process that it forks for an image sets limits and a filter of system
-calls (seccomp) before it reads a byte of it, and can then do little more than compute, and talk to its parent.
+A worker enters namespaces of its own when it starts. The process that it forks for images sets limits and a filter of system
+calls (seccomp) before it reads a byte of one, and can then do little more than compute, and talk to its parent.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 if sys.platform != "win32":  # which has no workers
     import resource
@@ -47,6 +48,7 @@ _CALLS: dict[str, tuple[int, int]] = {
     "nanosleep": (35, 101),
     "pread64": (17, 67),
     "read": (0, 63),
+    "recvmsg": (47, 212),
     "restart_syscall": (219, 128),
     "rseq": (334, 293),
     "rt_sigprocmask": (14, 135),
@@ -69,7 +71,11 @@ _CLONE_THREAD, _PROT_EXEC = 0x00010000, 0x4
 _NEW_USER, _NEW_NET, _NEW_IPC = 0x10000000, 0x40000000, 0x08000000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _FILTER = 1, 4, 22, 38, 2
 _BYTES_OF_PAGE = 4096
+IDLE = 10.0
+"""Seconds after which a process that has nothing to decode ends."""
+
 _PATIENCE = 6  # of the clock, beside a second of processor time
+_M_PERTURB, _ONES, _REMAINS = -6, 0xFF, 0x77
 
 
 class _Program(ctypes.Structure):
@@ -77,7 +83,7 @@ class _Program(ctypes.Structure):
 
 
 class Confinement:
-    """What a process that decodes one image puts on.
+    """What a process that decodes puts on.
 
     It is made before the fork, so that nothing is loaded after it.
     """
@@ -89,14 +95,15 @@ class Confinement:
         self._code = ctypes.create_string_buffer(code, len(code)) if code else None
         self._program = _Program(len(code) // 8, ctypes.addressof(self._code)) if self._code else None
 
-    def put_on(self, limits: Limits, parent: int) -> None:
+    def put_on(self, limits: Limits, parent: int, images: int = 1) -> None:
         """Confine this process for good.
 
         Args:
-            limits: Memory and time.
+            limits: Memory, and the time for an image.
             parent: The process that this one ends with.
+            images: How many it may make. After the first, the parent says when the time of the next one is over.
         """
-        _limit(limits)
+        _limit(limits, images)
         if self._libc is None:
             return
         self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -133,34 +140,98 @@ def enter_namespaces() -> bool:
     return any(libc.unshare(flags) == 0 for flags in (*ways, _NEW_USER | _NEW_NET | _NEW_IPC))
 
 
-def _limit(limits: Limits) -> None:
+def patience(limits: Limits) -> float:
+    """Return the seconds by the clock after which nobody waits for an image any more."""
+    return float(math.ceil(limits.seconds) * _PATIENCE)
+
+
+def _limit(limits: Limits, images: int) -> None:
     seconds = math.ceil(limits.seconds)
+    # the soft limit of time ends it with a signal of its own, the hard one with that of a system without memory
     bounds = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: 16,
-        resource.RLIMIT_AS: _mapped() + limits.memory,
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CPU: (seconds, seconds * images + 1),
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_NOFILE: (16, 16),
+        resource.RLIMIT_AS: (mapped() + limits.memory,) * 2,
     }
     if sys.platform != "linux":
-        bounds[resource.RLIMIT_NPROC] = 0  # on Linux the filter knows threads from processes
-    for limit, most in bounds.items():
-        # the soft limit of time ends it with a signal of its own, the hard one with that of a system without memory
-        hardest = most + (limit == resource.RLIMIT_CPU)
+        bounds[resource.RLIMIT_NPROC] = (0, 0)  # on Linux the filter knows threads from processes
+    for limit, (most, hardest) in bounds.items():
         before = resource.getrlimit(limit)[1]
         inherited = hardest if before == resource.RLIM_INFINITY else before  # it can only be lowered
         with contextlib.suppress(ValueError, OSError):  # a system may not have this one
             resource.setrlimit(limit, (min(most, inherited), min(hardest, inherited)))
-    signal.setitimer(signal.ITIMER_REAL, seconds * _PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, patience(limits) * images + IDLE * (images - 1))
 
 
-def _mapped() -> int:
-    """Return the bytes of address space that this process has already."""
+def mapped(process: int | None = None) -> int:
+    """Return the bytes of address space that a process has already.
+
+    Args:
+        process: Its number. Default: this one.
+    """
     try:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - pathlib is not loaded
+        # pathlib is not loaded
+        with open(f"/proc/{'self' if process is None else process}/statm", "rb") as file:  # noqa: PTH123
             return int(file.read().split()[0]) * _BYTES_OF_PAGE
     except (OSError, ValueError, IndexError):
         return 1 << 30
+
+
+def time_used(process: int) -> float:
+    """Return the seconds of processor time that a child has used.
+
+    Raises:
+        OSError: This system does not say.
+    """
+    return time.clock_gettime(~process << 3 | 2)  # as clock_getcpuclockid() of Linux does
+
+
+def allow_time(process: int, seconds: float) -> None:
+    """Let a child use some seconds of processor time, from now on.
+
+    Raises:
+        OSError: This system does not let it, or its hard limit does not.
+    """
+    until = math.ceil(time_used(process) + seconds)
+    try:
+        hardest = resource.prlimit(process, resource.RLIMIT_CPU)[1]
+        resource.prlimit(process, resource.RLIMIT_CPU, (until, hardest))
+    except ValueError as error:
+        raise OSError(str(error)) from None
+
+
+def memory_is_wiped() -> bool:
+    """Have memory overwritten when it is freed; returns True if that works.
+
+    Decoders have shown memory that they did not write, which must not be what another image left there. glibc fills what it frees
+    with ones and what it allocates with zeros, once ``_process`` has switched off the cache that it keeps for small pieces.
+    """
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, "mallopt", None) is None or not libc.mallopt(_M_PERTURB, _ONES):
+        return False
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    return all(_is_wiped(libc, size) for size in (24, 200, 1000, 4000, 100_000))
+
+
+def _is_wiped(libc: ctypes.CDLL, size: int) -> bool:
+    before = [libc.malloc(size) for _ in range(8)]
+    if not all(before):
+        return False
+    for place in before:
+        ctypes.memset(place, _REMAINS, size)
+    for place in before:
+        libc.free(place)
+    after = [libc.malloc(size) for _ in range(8)]
+    found = b"".join(ctypes.string_at(place, size) for place in after)
+    for place in after:
+        libc.free(place)
+    return bytes([_REMAINS]) * 8 not in found
 
 
 def _tried() -> int:

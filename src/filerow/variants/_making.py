@@ -119,10 +119,9 @@ def _made(original: Original, recipe: Recipe, workers: VariantWorkers) -> Steps[
     if not original.size:
         raise _error(UnmakableError("not-an-image"), workers, recipe)
     try:
-        raw = yield from workers.make(recipe.plan, original)
+        return (yield from workers.make(recipe.plan, original, lambda raw: _proven(raw, recipe, workers.limits)))
     except UnmakableError as error:
         raise _error(error, workers, recipe) from None
-    return _proven(raw, recipe, workers.limits)
 
 
 def _proven(raw: Raw, recipe: Recipe, limits: Limits) -> MadeVariant:

@@ -46,8 +46,10 @@ for name, folder in (("filerow", home), ("filerow.variants", home + "/variants")
 from filerow.variants._worker import main
 main(int(sys.argv[2]))
 """
-_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""Huge pages for large images: after a fork each small one costs the kernel more than to fill it."""
+_TUNABLES = {"hugetlb": 1, "mmap_threshold": 32 << 20, "trim_threshold": 128 << 20, "tcache_count": 0}
+_ENVIRONMENT = {"GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in _TUNABLES.items())}
+"""One heap of huge pages that is kept: after a fork each small page costs the kernel more than to fill it. And no cache of small
+pieces, which glibc would not overwrite when they are freed."""
 
 _HOME = Path(__file__).parent.parent
 _START = 60.0
@@ -57,6 +59,7 @@ _MOST_REFUSAL = 1 << 13
 _MOST_SAID = 4096
 _CLOCK = 3  # seconds that may pass for each second of processor time: other processes want it, too
 _REREAD = 2  # times that an original may be read
+_PART_OF_TIME = 4  # where others were made, an image has a quarter of its time, since it is tried again if that is too short
 
 
 class WorkerVanishedError(Exception):
@@ -71,12 +74,14 @@ class Asked(NamedTuple):
         limits: What that may take.
         original: The bytes to make it of.
         output: Maximum size of the result in bytes.
+        images: How many a process may make, this one included, one after the other.
     """
 
     plan: VariantPlan
     limits: Limits
     original: Original
     output: int
+    images: int
 
 
 class Raw(NamedTuple):
@@ -101,6 +106,9 @@ class WorkerProcess:
         self._process = process
         self._control = control
         self._killed = False
+        self._shares = False
+        self._made = 0  # by the process that would make the next image, as far as this one knows
+        self._limits: Limits | None = None
         self.is_ready = False
         self.protections: frozenset[str] = frozenset()
         self.versions: dict[str, str] = {}
@@ -121,8 +129,13 @@ class WorkerProcess:
             said = yield threaded(self._last_words)
             raise WorkerError(f"a worker for variants could not start: {said or type(error).__name__}") from error
         self.protections, self.versions = frozenset(hello["protections"]), hello["versions"]
+        self._shares = hello["shares"] is True
         self._close_words()
         self.is_ready = True
+
+    def would_share(self, asked: Asked) -> bool:
+        """Return True if a process would make an image that has made others."""
+        return 0 < self._made < asked.images and self._limits == asked.limits
 
     def make(self, asked: Asked) -> Steps[Raw | Exception]:
         """Have an image made.
@@ -139,16 +152,23 @@ class WorkerProcess:
             file: BinaryIO | None = (yield asked.original.open) if asked.original.open is not None else None
         except Exception as error:  # noqa: BLE001 - the caller raises it
             return error
+        made = self._made if self.would_share(asked) else 0
+        more = asked.images - made - 1 if self._shares else 0
+        seconds = asked.limits.seconds / (_PART_OF_TIME if made else 1)
+        job = _job(asked, seconds, fresh=not made, more=more)
+        self._made, self._limits = 0, asked.limits  # unless all goes well, its process makes no other image
         here, there = socket.socketpair()
         with here:
             with there, file or contextlib.nullcontext():
-                self._hand_over(asked, [there.fileno()] if file is None else [there.fileno(), file.fileno()])
-            link = WorkerLink(here, Deadline(asked.limits.seconds * _CLOCK))
+                self._hand_over(job, [there.fileno()] if file is None else [there.fileno(), file.fileno()])
+            link = WorkerLink(here, Deadline(seconds * _CLOCK))
             try:
                 outcome = yield from _talk(link, asked)
             except (EOFError, OSError) as error:
                 raise (yield from self._why(error, link.deadline)) from error
         yield from self._settle()
+        if isinstance(outcome, Raw) and more:
+            self._made = made + 1
         return outcome
 
     def kill(self) -> None:
@@ -180,11 +200,7 @@ class WorkerProcess:
         self._close_words()
         self._process.returncode = 0  # or Python would warn that it still runs
 
-    def _hand_over(self, asked: Asked, descriptors: list[int]) -> None:
-        limits = asked.limits
-        job = DecodeJob(
-            plan=asked.plan, size=asked.original.size, limits=[limits.pixels, limits.frames, limits.memory, limits.seconds]
-        )
+    def _hand_over(self, job: DecodeJob, descriptors: list[int]) -> None:
         data = json.dumps(job).encode()
         data = LENGTH.pack(len(data)) + data
         self._control.settimeout(_SETTLE)
@@ -267,6 +283,12 @@ def start(executable: str) -> WorkerProcess:
         here.close()
         raise WorkerError(f"a worker for variants could not start: {error}") from error
     return WorkerProcess(process, here)
+
+
+def _job(asked: Asked, seconds: float, *, fresh: bool, more: int) -> DecodeJob:
+    limits = asked.limits
+    numbers = [limits.pixels, limits.frames, limits.memory, seconds]
+    return DecodeJob(plan=asked.plan, size=asked.original.size, limits=numbers, fresh=fresh, more=more)
 
 
 def _talk(link: WorkerLink, asked: Asked) -> Steps[Raw | Exception]:

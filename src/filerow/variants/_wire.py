@@ -26,7 +26,7 @@ LENGTH = struct.Struct("!I")
 """Begins each message about the worker itself."""
 
 REPORT = struct.Struct("!i")
-"""How the process that made an image has ended, as ``waitpid`` says it."""
+"""How the process that made an image has ended, as ``waitpid`` says it; 0 if it goes on."""
 
 BLOCK = 8 << 20
 """Bytes that a worker asks for at a time: a photo is one request to its store."""
@@ -52,18 +52,35 @@ class Limits(NamedTuple):
 
 
 class DecodeJob(TypedDict):
-    """One image to make."""
+    """One image to make.
+
+    Attributes:
+        plan: What to make.
+        size: Bytes of the original.
+        limits: What it may take.
+        fresh: A process makes it that has made no other.
+        more: How many images that process may make afterwards.
+    """
 
     plan: VariantPlan
     size: int
     limits: list[float]
+    fresh: bool
+    more: int
 
 
 class Hello(TypedDict):
-    """What a worker says when it has started."""
+    """What a worker says when it has started.
+
+    Attributes:
+        protections: What its images are kept from.
+        versions: Those of the libraries that it decodes with.
+        shares: A process of it can make one image after the other.
+    """
 
     protections: list[str]
     versions: dict[str, str]
+    shares: bool
 
 
 class UnmakableError(Exception):

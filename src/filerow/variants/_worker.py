@@ -1,24 +1,37 @@
-"""A worker: forks a confined process for each image, and reads none.
+"""A worker: forks the confined processes that make images, and reads none.
 
-So what decodes one file never sees another. ``_workers`` starts it as ``python -I -c``, with this module's ``main``.
+It hands a process one job after the other, and ends it when its parent says so, or when it does anything but make an image.
+``_process`` starts it as ``python -I -c``, with this module's ``main``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import io
 import json
 import os
+import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import IO, Any, NamedTuple, cast
 
 from filerow.variants import _images
-from filerow.variants._confine import Confinement, enter_namespaces
+from filerow.variants._confine import (
+    IDLE,
+    Confinement,
+    allow_time,
+    enter_namespaces,
+    mapped,
+    memory_is_wiped,
+    patience,
+    time_used,
+)
 from filerow.variants._wire import (
     BLOCK,
     DATA,
@@ -39,6 +52,12 @@ from filerow.variants._wire import (
 
 _MOST_JOB = 1 << 16
 _KEPT_BLOCKS = 4
+_DONE = b"."
+"""Says a process that has made an image, and waits for another job."""
+
+_HANDOVER = 5.0
+_GRACE = 2.0  # seconds of processor time beyond those of an image, whose signal a process may block
+_KEPT_SHARE = 4  # a process that keeps more than a quarter of its memory makes no other image
 
 
 class PartReader(io.RawIOBase):
@@ -146,10 +165,13 @@ def main(descriptor: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     control = socket.socket(fileno=descriptor)
     namespaces = enter_namespaces()
+    is_wiped = memory_is_wiped()
     _images.prepare()
     confinement = Confinement()
-    protections = {*confinement.proven()} | ({"network"} if namespaces else set())
-    _tell(control, Hello(protections=sorted(protections), versions=_images.versions()))
+    proven = {*confinement.proven()}
+    protections = proven | ({"network"} if namespaces else set())
+    shares = is_wiped and proven == {"files", "memory", "network", "processes", "time"}
+    _tell(control, Hello(protections=sorted(protections), versions=_images.versions(), shares=shares))
     silence = os.open(os.devnull, os.O_RDWR)
     os.dup2(silence, 2)
     os.close(silence)
@@ -159,27 +181,37 @@ def main(descriptor: int) -> None:
             sys.modules.pop(stub, None)
     gc.collect()
     gc.freeze()
+    _release_memory()
     with control, contextlib.suppress(TimeoutError, OSError):
-        _serve(control, confinement)
+        _Broker(control, confinement).serve()
 
 
-def _serve(control: socket.socket, confinement: Confinement) -> None:
-    while (received := _next_job(control)) is not None:
-        try:
-            status = _in_a_child(control, confinement, received)
-        finally:
-            received.link.close()
-            if received.file is not None:
-                os.close(received.file)
-        control.sendall(REPORT.pack(status))
+def _release_memory() -> None:
+    """Give back what is free, or each fork would copy its pages when it takes them."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
 
 
 class _Received(NamedTuple):
     """A job, with a socket to the parent, and the original if it is a file."""
 
     job: DecodeJob
-    link: socket.socket
+    link: int
     file: int | None
+
+    @property
+    def limits(self) -> Limits:
+        pixels, frames, memory, seconds = self.job["limits"]
+        return Limits(int(pixels), int(frames), int(memory), seconds)
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [self.link] if self.file is None else [self.link, self.file]
+
+    def close(self) -> None:
+        for number in self.descriptors:
+            os.close(number)
 
 
 def _next_job(control: socket.socket) -> _Received | None:
@@ -187,42 +219,190 @@ def _next_job(control: socket.socket) -> _Received | None:
     data, descriptors, _, _ = socket.recv_fds(control, _MOST_JOB, 2)
     if not data or not descriptors:
         return None
-    link = socket.socket(fileno=descriptors[0])
-    link.setblocking(True)  # noqa: FBT003 - its only argument
     while len(data) < LENGTH.size or len(data) < LENGTH.size + LENGTH.unpack_from(data)[0]:
-        more = control.recv(_MOST_JOB)
+        more = socket.recv_fds(control, _MOST_JOB, 0)[0]
         if not more:
-            link.close()
             return None
         data += more
-    return _Received(cast("DecodeJob", json.loads(data[LENGTH.size :])), link, descriptors[1] if len(descriptors) > 1 else None)
+    file = descriptors[1] if len(descriptors) > 1 else None
+    return _Received(cast("DecodeJob", json.loads(data[LENGTH.size :])), descriptors[0], file)
 
 
-def _in_a_child(control: socket.socket, confinement: Confinement, received: _Received) -> int:
-    """Make an image in a process of its own; returns how that ended."""
+def _readable(seconds: float, *ends: socket.socket) -> list[socket.socket]:
+    """Return those of some sockets that can be read, or have ended, when one can."""
+    poll = select.poll()
+    for end in ends:
+        poll.register(end, select.POLLIN)
+    found = {number for number, _ in poll.poll(seconds * 1000)}
+    return [end for end in ends if end.fileno() in found]
+
+
+class _Child:
+    """A process that makes images; nothing that it says is believed.
+
+    Args:
+        process: Its number.
+        end: A socket to it.
+        limits: Those that it was given.
+        mapped_before: Bytes of address space that it began with.
+    """
+
+    def __init__(self, process: int, end: socket.socket, limits: Limits, mapped_before: int) -> None:
+        self._process = process
+        self._end = end
+        self._limits = limits
+        self._before = mapped_before
+        end.settimeout(_HANDOVER)
+
+    def takes(self, received: _Received) -> bool:
+        """Hand it another job; returns False if it can do none."""
+        data = json.dumps(received.job).encode()
+        data = LENGTH.pack(len(data)) + data
+        try:
+            if _readable(0, self._end):  # it has ended, or says what nobody has asked
+                return False
+            allow_time(self._process, received.limits.seconds)
+            return socket.send_fds(self._end, [data], received.descriptors) == len(data)
+        except OSError:
+            return False
+
+    def wait(self, control: socket.socket, limits: Limits) -> int | None:
+        """Wait until it has made an image.
+
+        Args:
+            control: A socket to the parent.
+            limits: What the image may take.
+
+        Returns:
+            How it has ended, as ``waitpid`` says it; ``None`` if it has not, and can make another.
+
+        Raises:
+            OSError: The parent has gone.
+        """
+        until = time.monotonic() + patience(limits)
+        most = self._used() + limits.seconds + _GRACE
+        while time.monotonic() < until and self._used() < most:
+            ready = _readable(1, self._end, control)
+            if control in ready:
+                raise ConnectionAbortedError
+            if ready:
+                return None if self._says_done() else self.end()
+        self.end()
+        return signal.SIGXCPU
+
+    def rests_until_a_job(self, control: socket.socket) -> bool:
+        """Wait for another job; returns False if it is not to do that one."""
+        if mapped(self._process) - self._before > self._limits.memory // _KEPT_SHARE:
+            return False
+        return _readable(IDLE, self._end, control) == [control]
+
+    def end(self) -> int:
+        """End it, if it does not end by itself; returns how it did."""
+        self._end.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGKILL)
+        return os.waitpid(self._process, 0)[1]
+
+    def _says_done(self) -> bool:
+        try:
+            return self._end.recv(1) == _DONE
+        except OSError:
+            return False
+
+    def _used(self) -> float:
+        try:
+            return time_used(self._process)
+        except OSError:  # where it makes one image, within a limit of its own
+            return 0.0
+
+
+class _Broker:
+    """Hands the jobs of a parent to the processes that do them.
+
+    Args:
+        control: A socket to the parent.
+        confinement: What those processes put on.
+    """
+
+    def __init__(self, control: socket.socket, confinement: Confinement) -> None:
+        self._control = control
+        self._confinement = confinement
+        self._child: _Child | None = None
+
+    def serve(self) -> None:
+        """Do all jobs until the parent goes."""
+        try:
+            while (received := self._next()) is not None:
+                self._control.sendall(REPORT.pack(self._done(received)))
+        finally:
+            self._end_child()
+
+    def _next(self) -> _Received | None:
+        if self._child is not None and not self._child.rests_until_a_job(self._control):
+            self._end_child()
+        return _next_job(self._control)
+
+    def _done(self, received: _Received) -> int:
+        """Do a job; returns how the process that did it has ended, or 0 if it goes on."""
+        os.set_blocking(received.link, True)
+        try:
+            find_function(received.job["plan"]["function"])  # here, since no module can be read later
+            child = self._child = self._given(received)
+        except UnmakableError as error:
+            _refuse(received.link, error)
+            return 0
+        finally:
+            received.close()  # when the process ends, the parent sees it
+        status = child.wait(self._control, received.limits)
+        if status is not None:
+            self._child = None
+        elif not received.job["more"]:
+            self._end_child()
+        return status or 0
+
+    def _given(self, received: _Received) -> _Child:
+        """Return the process that a job was given to."""
+        child = self._child
+        if child is not None and not received.job["fresh"] and child.takes(received):
+            return child
+        self._end_child()
+        here, there = socket.socketpair()
+        there.settimeout(None)  # a module of the application may have set another default
+        parent, before = os.getpid(), mapped()
+        process = os.fork()
+        if not process:
+            status = 1
+            with contextlib.suppress(BaseException):
+                self._control.close()
+                here.close()
+                self._confinement.put_on(received.limits, parent, received.job["more"] + 1)
+                _make_images(there, received)
+                status = 0
+            os._exit(status)
+        there.close()
+        return _Child(process, here, received.limits, before)
+
+    def _end_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
+
+
+def _make_images(broker: socket.socket, received: _Received) -> None:
+    """Do one job after the other, until one cannot be done or was the last."""
+    while _make(received) and received.job["more"]:
+        received.close()
+        os.write(broker.fileno(), _DONE)
+        following = _next_job(broker)
+        if following is None:
+            return
+        received = following
+
+
+def _make(received: _Received) -> bool:
+    """Make an image; returns False if it cannot be made."""
     job, link, file = received
-    pixels, frames, memory, seconds = job["limits"]
-    limits = Limits(int(pixels), int(frames), int(memory), seconds)
-    try:
-        function = find_function(job["plan"]["function"])
-    except UnmakableError as error:
-        _refuse(link.fileno(), error)
-        return 0
-    parent = os.getpid()
-    child = os.fork()
-    if not child:
-        status = 1
-        with contextlib.suppress(BaseException):
-            control.close()
-            confinement.put_on(limits, parent)
-            _make(link.fileno(), file, job, limits, function)
-            status = 0
-        os._exit(status)
-    link.close()
-    return os.waitpid(child, 0)[1]
 
-
-def _make(link: int, file: int | None, job: DecodeJob, limits: Limits, function: Callable[..., Any] | None) -> None:
     def ask(start: int, end: int) -> bytes:
         _write(link, HEAD.pack(READ, SPAN.size) + SPAN.pack(start, end - start))
         kind, length = HEAD.unpack(_read(link, HEAD.size))
@@ -235,12 +415,14 @@ def _make(link: int, file: int | None, job: DecodeJob, limits: Limits, function:
 
     part = Blocks(ask, job["size"]).part if file is None else part_of_file
     try:
-        made = _images.make(cast("IO[bytes]", PartReader(part, job["size"])), job["plan"], limits, function)
+        function = find_function(job["plan"]["function"])
+        made = _images.make(cast("IO[bytes]", PartReader(part, job["size"])), job["plan"], received.limits, function)
     except UnmakableError as error:
         _refuse(link, error)
-        return
+        return False
     _write(link, HEAD.pack(MADE, SIZES.size + len(made.content)) + SIZES.pack(made.width, made.height, made.frames))
     _write(link, made.content)
+    return True
 
 
 def _refuse(link: int, error: UnmakableError) -> None:

@@ -10,16 +10,17 @@ import sys
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
 from filerow._execution.steps import Call, Steps, run, run_async, threaded
 from filerow._validation.rules import parse_size
 from filerow._variant_plan import VariantPlan
-from filerow.exceptions import VariantBusyError, WorkerError
+from filerow.exceptions import VariantBusyError, VariantError, WorkerError
 from filerow.variants._process import Asked, Raw, WorkerProcess, WorkerVanishedError, output_too_large, start
 from filerow.variants._source import Original
-from filerow.variants._wire import Limits
+from filerow.variants._wire import Limits, UnmakableError
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ _MOST_WORKERS = 4
 _LEAST_MEMORY = 32 << 20
 _MOST_BYTES = 1 << 40
 _MOST_SECONDS = 100_000
+_MOST_IMAGES = 1000
 
 
 class WorkerSlot:
@@ -146,9 +148,9 @@ _pools: weakref.WeakSet[_Pool] = weakref.WeakSet()
 class VariantWorkers:
     """Processes that decode images, and what one image may take.
 
-    Each image is decoded in a process of its own, forked from a worker: without an environment, with limits for memory and time,
-    and on Linux unable to open a file or a socket. Workers start when they are needed, and end with :meth:`close`, a ``with``
-    block, or this process. A forked child starts its own.
+    Images are decoded in processes forked from a worker: without an environment, with limits for memory and time, and on Linux
+    unable to open a file or a socket. One that does anything but make an image is killed. Workers start when they are needed, and
+    end with :meth:`close`, a ``with`` block, or this process. A forked child starts its own.
 
     Args:
         workers: Maximum number of images at a time. Default: one for each processor, at most 4.
@@ -159,6 +161,8 @@ class VariantWorkers:
         max_source: Maximum size of an original.
         max_output: Maximum size of a variant.
         queue_seconds: Seconds that a variant may wait for a worker.
+        images_per_process: How many images a process makes, one after the other, before another takes its place; at most 1,000.
+            1: each image has a process of its own, as for a function of yours, and where a system confines less than Linux.
         executable: The Python interpreter. Default: ``sys.executable``.
         inline: Decode in this process. Hostile files then meet its memory, secrets and network, and no limit of time or memory
             holds. It is the only way on Windows.
@@ -178,6 +182,7 @@ class VariantWorkers:
         max_source: int | str = "100 MB",
         max_output: int | str = "32 MB",
         queue_seconds: float = 10.0,
+        images_per_process: int = 20,
         executable: str | None = None,
         inline: bool = False,
     ) -> None:
@@ -187,11 +192,17 @@ class VariantWorkers:
         self.max_source: int = parse_size(max_source, "max_source") or 0
         self.max_output: int = parse_size(max_output, "max_output") or 0
         self.queue_seconds = queue_seconds
+        self.images_per_process = images_per_process
         self.executable: str = sys.executable if executable is None else executable
         self.inline = inline
-        for name, count in {"workers": self.workers, "max_pixels": max_pixels, "max_frames": max_frames}.items():
+        counts = {
+            "workers": self.workers, "max_pixels": max_pixels, "max_frames": max_frames, "images_per_process": images_per_process,
+        }  # fmt: skip
+        for name, count in counts.items():
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
                 raise ValueError(f"{name} must be a whole number above 0, not {count!r}")
+        if images_per_process > _MOST_IMAGES:
+            raise ValueError(f"images_per_process must be at most {_MOST_IMAGES:,}, not {images_per_process!r}")
         for name, value in {"seconds": seconds, "queue_seconds": queue_seconds}.items():
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= _MOST_SECONDS:
                 raise ValueError(f"{name} must be a number above 0 and at most {_MOST_SECONDS:,}, not {value!r}")
@@ -291,8 +302,13 @@ class VariantWorkers:
             raise
         return worker
 
-    def make(self, plan: VariantPlan, original: Original) -> Steps[Raw]:
+    def make(self, plan: VariantPlan, original: Original, prove: Callable[[Raw], T]) -> Steps[T]:
         """Have an image made of an original.
+
+        Args:
+            plan: What to make.
+            original: Its bytes.
+            prove: Returns what a worker has made if it is what it was to make; else it raises a ``VariantError``.
 
         Raises:
             UnmakableError: It cannot be made.
@@ -310,17 +326,38 @@ class VariantWorkers:
                 raw = yield from _inline(plan, self.limits, original)
                 if len(raw.content) > self.max_output:
                     raise output_too_large(self.max_output)
-                return raw
-            asked = Asked(plan, self.limits, original, self.max_output)
-            return (yield from self._tried(slot, asked))
+                return prove(raw)
+            return (yield from self._proven(slot, self._asked(plan, original), prove))
         finally:
             self._pool.give_back(slot)
 
-    def _tried(self, slot: WorkerSlot, asked: Asked) -> Steps[Raw]:
+    def _asked(self, plan: VariantPlan, original: Original) -> Asked:
+        images = 1 if plan["function"] else self.images_per_process
+        return Asked(plan, self.limits, original, self.max_output, images)
+
+    def _proven(self, slot: WorkerSlot, asked: Asked, prove: Callable[[Raw], T]) -> Steps[T]:
+        """Have an image made, at last by a process that has made no other.
+
+        What other images have done to a process must not be what this one is refused for.
+        """
+        while True:
+            worker = yield from self._started(slot)
+            is_shared = worker.would_share(asked)
+            try:
+                return (yield from self._tried(slot, asked, prove))
+            except WorkerError:
+                raise
+            except (UnmakableError, VariantError):  # after which no process goes on
+                if not is_shared:
+                    raise
+
+    def _tried(self, slot: WorkerSlot, asked: Asked, prove: Callable[[Raw], T]) -> Steps[T]:
         for last in (False, True):
             worker = yield from self._started(slot)
             try:
                 outcome = yield from worker.make(asked)
+                if isinstance(outcome, Raw):
+                    return prove(outcome)
             except WorkerVanishedError:
                 self._pool.discard(slot)
                 if last:
@@ -329,9 +366,7 @@ class VariantWorkers:
             except BaseException:
                 self._pool.discard(slot)
                 raise
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
+            raise outcome
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
 
@@ -367,6 +402,7 @@ def configure(
     max_source: int | str = "100 MB",
     max_output: int | str = "32 MB",
     queue_seconds: float = 10.0,
+    images_per_process: int = 20,
     executable: str | None = None,
     inline: bool = False,
 ) -> VariantWorkers:
@@ -387,6 +423,7 @@ def configure(
         max_source=max_source,
         max_output=max_output,
         queue_seconds=queue_seconds,
+        images_per_process=images_per_process,
         executable=executable,
         inline=inline,
     )
