@@ -53,8 +53,8 @@ from tests.servers import chromium as browser
 from tests.servers import gcs_facade as facade
 from tests.servers.counting import CountingProxy
 
-# A busy machine is slow to make examples; that says nothing of what is tested.
-hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# A busy machine is slow to make examples, and to try them; that says nothing of what is tested.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 
 # No test needs the authorities of the system, and to read them takes each new store of obstore 4 ms, each client of httpx 20.
