@@ -52,6 +52,7 @@ OLD = {
     "s3": ("botocore", S3, "signing for S3"),
     "s3fs": ("s3fs", FSSPEC.format("s3://b"), "FSSpecBackend on s3://"),
     "sqladmin": ("sqladmin", "import filerow.ext.sqladmin", "filerow.ext.sqladmin"),
+    "svg": ("pyvips", "from filerow.variants import configure; configure(svg=True)", "configure(svg=True)"),
     "sqlmodel": ("sqlmodel", "import filerow.ext.sqlmodel", "filerow.ext.sqlmodel"),
     "url": ("httpx", "import filerow; filerow.FileObject.from_url('http://127.0.0.1/')", "FileObject.from_url()"),
     "zip": ("zipstream-ng", "import filerow.ext.zip", "filerow.ext.zip"),

@@ -78,12 +78,13 @@ class Recipe(ABC):
     def _arguments(self) -> dict[str, Any]:
         """Return what the variant depends on, besides the original."""
 
-    def size_for(self, width: int, height: int) -> tuple[int, int] | None:
+    def size_for(self, width: int, height: int, *, vector: bool = False) -> tuple[int, int] | None:
         """Return width and height of the variant of an image of a size.
 
         Args:
             width: The original's, in pixels, as it is shown (a photo of a phone may be stored on its side).
             height: Likewise.
+            vector: It is an SVG, which fills the box whatever its own size; other images are never enlarged.
 
         Returns:
             Exactly what will be made; ``None`` of a ``Custom`` recipe, whose function may return any size.
@@ -94,7 +95,8 @@ class Recipe(ABC):
         if width < 1 or height < 1:
             raise ValueError(f"an image has at least one pixel, so its size is not {width} x {height}")
         plan = self.plan
-        return None if plan["function"] else geometry_of((width, height), (plan["width"], plan["height"]), plan["fit"]).size
+        box = plan["width"], plan["height"]
+        return None if plan["function"] else geometry_of((width, height), box, plan["fit"], vector=vector).size
 
     def canonical(self) -> str:
         """Return it as JSON that is the same in each process and release."""

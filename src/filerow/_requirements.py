@@ -36,6 +36,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "sqlmodel": {"sqlmodel": "0.0.24"},
     "starlette": {"python-multipart": "0.0.18", "starlette": "0.40"},
     "starlette-admin": {"greenlet": "3", "starlette-admin": "1"},
+    "svg": {"pillow": "11.3", "pyvips": "3", "pyvips-binary": "8.16"},
     "url": {"httpcore": "1.0", "httpx": "0.27"},
     "zip": {"zipstream-ng": "1.7.1"},
 }

@@ -5,6 +5,7 @@ Workers import this, so it imports nothing of ours.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, TypedDict
 
 MOVING = ("gif", "webp")
@@ -46,15 +47,24 @@ class Geometry(NamedTuple):
     size: tuple[int, int]
 
 
-def geometry_of(size: tuple[int, int], box: tuple[int | None, int | None], fit: str) -> Geometry:
-    """Return what to keep of an image, and in which size; it is never enlarged."""
+def geometry_of(size: tuple[float, float], box: tuple[int | None, int | None], fit: str, *, vector: bool = False) -> Geometry:
+    """Return what to keep of an image, and in which size.
+
+    Args:
+        size: Its width and height.
+        box: Those of the recipe.
+        fit: ``cover`` or ``contain``.
+        vector: It has no pixels, and fills the box; others are never enlarged.
+    """
     width, height = size
     wide, high = box
+    largest = math.inf if vector else 1.0
     if fit != "cover" or wide is None or high is None:
-        scale = min(1.0, (wide or width) / width, (high or height) / height)
+        scales = [side / length for side, length in ((wide, width), (high, height)) if side is not None]
+        scale = min(largest, *scales) if scales else 1.0
         return Geometry(WHOLE, (max(1, round(width * scale)), max(1, round(height * scale))))
     kept = min(1.0, height * wide / (high * width)), min(1.0, width * high / (wide * height))
-    scale = min(1.0, wide / (kept[0] * width), high / (kept[1] * height))
+    scale = min(largest, wide / (kept[0] * width), high / (kept[1] * height))
     out = max(1, round(kept[0] * width * scale)), max(1, round(kept[1] * height * scale))
     left, top = (1 - kept[0]) / 2, (1 - kept[1]) / 2
     return Geometry((left, top, left + kept[0], top + kept[1]), out)

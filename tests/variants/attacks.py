@@ -395,3 +395,30 @@ def look_for_secret(image: Image.Image) -> Image.Image:
 def _allocated(size: int) -> list[int]:
     _libc.malloc.restype = ctypes.c_void_p
     return [_libc.malloc(ctypes.c_size_t(size)) for _ in range(8 if size < 1_000_000 else 1)]
+
+
+def opaque(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
+
+
+def libvips(image: Image.Image, folder: str) -> Image.Image:
+    """Ask libvips, which draws SVG, for anything else."""
+    pyvips: Any = sys.modules["pyvips"]
+    make = pyvips.Image
+    attempts: list[Callable[[], Any]] = [
+        lambda: make.new_from_file(f"{folder}/a.png"),
+        lambda: make.svgload(f"{folder}/a.svg"),
+        lambda: make.pngload(f"{folder}/a.png"),
+        lambda: make.pngload_buffer(b"\x89PNG\r\n\x1a\n" + bytes(50)),
+        lambda: make.black(9, 9),
+        lambda: make.text("Hello"),
+        lambda: make.rawload(f"{folder}/a.png", 1, 1, 1),
+        lambda: make.new_from_memory(bytes(9), 3, 3, 1, "uchar").copy(),
+    ]
+    lines = []
+    for attempt in attempts:
+        try:
+            lines.append(f"reached {attempt()!r}")
+        except pyvips.Error as error:
+            lines.append("blocked" if "blocked" in str(error) else " ".join(str(error).split()))
+    return said(lines)

@@ -226,7 +226,7 @@ def test_an_animation_stands_still_in_other_formats(makers: VariantWorkers) -> N
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"text", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"BM" + bytes(60), b"%PDF-1.7\n"]
+    "content", [b"", b"text", b"<html><svg xmlns='http://www.w3.org/2000/svg'/></html>", b"BM" + bytes(60), b"%PDF-1.7\n"]
 )
 def test_other_files_are_refused(makers: VariantWorkers, content: bytes) -> None:
     with pytest.raises(UndecodableError, match="not an image in JPEG, PNG, GIF, WebP, AVIF or TIFF") as refused:

@@ -672,6 +672,7 @@ def test_serve_raises_what_cannot_be_made(docs: MemoryBackend) -> None:
 
 def test_codes_are_documented() -> None:
     codes = ["not-an-image", "broken", "mode", "format", "crashed", "too-large", "too-many-pixels", "too-many-frames", "memory"]
+    codes += ["svg", "text", "size", "embedded", "too-complex"]
     for code in [*codes, "output", "killed", "timeout", "busy", "function", "worker"]:
         assert f"`variant-{code}`" in SERVING
 

@@ -34,7 +34,7 @@ from filerow.exceptions import (
     VariantTooLargeError,
     WorkerError,
 )
-from filerow.variants import Custom, Resize, Thumbnail, VariantWorkers, configure, make_variant, make_variant_async
+from filerow.variants import Custom, Recipe, Resize, Thumbnail, VariantWorkers, configure, make_variant, make_variant_async
 from tests.variants.pictures import four_colours, gif_of_frames, png_of_zeros, saved, tiff_of_strips
 
 SOURCE = saved(four_colours())
@@ -115,6 +115,72 @@ def test_decoder_s_own_lack_of_memory_is_not_a_broken_image(mode: str, kind: str
         cut = saved(four_colours(), kind, **options)[:60]
         with pytest.raises(UndecodableError):
             make_variant(cut, Resize(width=300), workers=makers)
+
+
+HELD: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "jpeg": ("RGB", "JPEG", {}),
+    "progressive": ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
+    "progressive_grey": ("L", "JPEG", {"progressive": True}),
+    "progressive_cmyk": ("CMYK", "JPEG", {"progressive": True}),
+    "png": ("RGBA", "PNG", {}),
+    "png_16": ("I;16", "PNG", {}),
+    "png_palette": ("P", "PNG", {}),
+    "gif": ("L", "GIF", {}),
+    "webp": ("RGB", "WEBP", {"method": 0}),
+    "webp_lossless": ("RGBA", "WEBP", {"lossless": True, "method": 0}),
+    "avif": ("RGB", "AVIF", {"speed": 10}),
+    "avif_alpha": ("RGBA", "AVIF", {"speed": 10}),
+    "tiff": ("RGB", "TIFF", {}),
+    "tiff_lzw": ("RGB", "TIFF", {"compression": "tiff_lzw"}),
+    "tiff_deflate": ("CMYK", "TIFF", {"compression": "tiff_adobe_deflate"}),
+    "tiff_jpeg": ("RGB", "TIFF", {"compression": "jpeg"}),
+}
+
+
+@pytest.mark.parametrize("width", [300, 2900])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.thorough] * (name not in {"progressive_cmyk", "avif"})) for name in HELD]
+)
+def test_with_little_memory_an_image_is_made_or_lacks_memory(name: str, width: int) -> None:
+    """With no limit it is called broken, which it is not."""
+    mode, kind, options = HELD[name]
+    source = saved(Image.new(mode, (3000, 3000)), kind, **options)
+    found = with_more_and_more_memory(source, Resize(width=width, format="jpeg"))
+    assert found[-1] == "made"
+    assert set(found[:-1]) <= {"memory"}, found
+
+
+def with_more_and_more_memory(source: bytes, recipe: Recipe) -> list[str]:
+    """Return what becomes of an image within each limit, until it is made."""
+    found: list[str] = []
+    with VariantWorkers(workers=1, seconds=60) as makers:
+        for step in range(40):
+            makers.limits = makers.limits._replace(memory=int((34 << 20) * 1.07**step))
+            try:
+                make_variant(source, recipe, workers=makers)
+            except VariantError as error:
+                found.append(error.code)
+            else:
+                return [*found, "made"]
+    return found
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("kind", ["avif", "gif", "jpeg", "png", "tiff", "webp"])
+def test_with_little_memory_a_variant_is_encoded_or_lacks_memory(kind: Any, mode: str) -> None:
+    source = saved(Image.new(mode, (3000, 3000)))
+    found = with_more_and_more_memory(source, Resize(width=3000, format=kind))
+    assert found[-1] == "made"
+    assert set(found[:-1]) <= {"memory"}, found
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_a_large_image_that_is_cut_is_called_broken(kind: str, makers: VariantWorkers) -> None:
+    whole = saved(Image.effect_noise((2000, 2000), 90), kind, **({"progressive": True} if kind == "JPEG" else {"method": 0}))
+    with pytest.raises(UndecodableError) as refused:
+        make_variant(whole[: len(whole) // 2], SMALL, workers=makers)
+    assert refused.value.code == "broken"
 
 
 @pytest.mark.parametrize("name", [pytest.param("spin", marks=pytest.mark.thorough), "sleep"])

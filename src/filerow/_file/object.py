@@ -27,11 +27,11 @@ from filerow._content import (
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, public_view, to_document
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
-from filerow._file.variant import EXPIRY, Variant, makes_variants, signed_set, variant_of
+from filerow._file.variant import EXPIRY, Variant, is_decoded, makes_variants, signed_set, variant_of
 from filerow._file.view import json_schema_for
 from filerow._media_types import canonical, claimed_type
 from filerow._paths import COPIES, RECORD, RESERVED, STAGING, clean_filename, generate_path, is_generated, is_reserved, uuid7_hex
-from filerow._recipes import DECODED, Recipe, Variants
+from filerow._recipes import Recipe, Variants
 from filerow._registry import StorageRegistry, in_force, key_of, others, process_registry, storages
 from filerow.backends._paths import check_path
 from filerow.backends._sign_request import plain_read, whole_seconds
@@ -1256,7 +1256,7 @@ def cache_control_of(file: FileObject) -> str | None:
 def smallest_variant(file: FileObject) -> Variant | None:
     """Return the smallest variant that the column of a decodable image declares."""
     declared = [recipe for _, recipe in file._shown.variants if not recipe.plan["function"]]
-    if not declared or file.content_type not in DECODED or not file._facts.path or file._content is not None:
+    if not declared or not is_decoded(file.content_type) or not file._facts.path or file._content is not None:
         return None
     return file.variant(min(declared, key=lambda recipe: recipe.plan["width"] or recipe.plan["height"] or 0))
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from filerow._document import Facts
 from filerow._execution.steps import Steps, run, run_async
+from filerow._media_types import SVG
 from filerow._recipes import DECODED, Recipe, checked_recipe, variant_filename, variant_id, variant_path
 from filerow._registry import StorageRegistry, storages
 from filerow.backends._stored_with import StoredWith
@@ -57,6 +58,10 @@ class VariantMaker(Protocol):
         """Return how many images are decoded at a time, and the seconds for a flush."""
         ...
 
+    def draws_svg(self) -> bool:
+        """Return True if the application has allowed SVG."""
+        ...
+
     def stored(
         self, backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes, stored_with: StoredWith | None
     ) -> Steps[str]:
@@ -100,6 +105,11 @@ def variant_maker() -> VariantMaker:
 def makes_variants() -> bool:
     """Return True if this process can make some, of any file and recipe."""
     return bool(_makers)
+
+
+def is_decoded(content_type: str) -> bool:
+    """Return True if this process makes variants of originals of a media type."""
+    return content_type in DECODED or (content_type == SVG and bool(_makers) and _makers[0].draws_svg())
 
 
 EXPIRY = 3600
@@ -190,7 +200,8 @@ class Variant:
     @property
     def _size(self) -> tuple[int, int] | tuple[None, None]:
         width, height = self._facts.width, self._facts.height
-        return (width and height and self._recipe.size_for(width, height)) or (None, None)
+        vector = self._facts.content_type == SVG
+        return (width and height and self._recipe.size_for(width, height, vector=vector)) or (None, None)
 
     @property
     def filename(self) -> str:
@@ -301,7 +312,7 @@ def view_of(variant: Variant, expires_in: float, round_expiry: float | None) -> 
 
     It is ``None`` if its original is not an image that can be decoded.
     """
-    if variant._facts.content_type not in DECODED:  # noqa: SLF001 - of this module
+    if not is_decoded(variant._facts.content_type):  # noqa: SLF001 - of this module
         return None
     url = variant.sign(expires_in=expires_in, round_expiry=round_expiry)
     return {"url": url, "content_type": variant.content_type, "width": variant.width, "height": variant.height}

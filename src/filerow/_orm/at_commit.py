@@ -19,7 +19,7 @@ from filerow._document import Facts
 from filerow._execution.batch import Batch, StepsJob, run_all
 from filerow._execution.steps import Call, Steps, threaded
 from filerow._file.object import FileObject, FileState, complete, facts_of
-from filerow._file.variant import VariantMaker, variant_maker
+from filerow._file.variant import VariantMaker, is_decoded, variant_maker
 from filerow._log import extras, logger, named
 from filerow._media_types import SVG
 from filerow._orm.fields import Slot, SlotChange
@@ -179,10 +179,10 @@ def is_wanted(source: StoredSource) -> bool:
     """Return True if variants of a file can be made before the commit.
 
     Clients' own uploads are not read by this process, large files take long, and what is not an
-    image has none. SVG is a document that no worker reads.
+    image has none. SVG is a document, until the application allows that workers read it.
     """
     facts = facts_of(source.file)
-    is_image = facts.content_type.startswith("image/") and facts.content_type != SVG
+    is_image = facts.content_type.startswith("image/") and (facts.content_type != SVG or is_decoded(SVG))
     return is_image and source.content.claimed is None and 0 < (facts.size or 0) <= MOST_BYTES
 
 

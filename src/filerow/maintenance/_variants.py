@@ -16,12 +16,13 @@ from sqlalchemy import Engine, MetaData
 from filerow._document import Facts, facts_from
 from filerow._execution.batch import StepsJob, call, raise_if, run_all
 from filerow._execution.steps import Call, Steps
+from filerow._file.variant import is_decoded
 from filerow._media_types import OCTET_STREAM
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, documents_with
 from filerow._orm.visibility import filtered, unfiltered
 from filerow._paths import is_generated
-from filerow._recipes import Recipe, Variants, extension_of, variant_id, variant_path
+from filerow._recipes import Recipe, Variants, variant_id, variant_path
 from filerow._registry import storages
 from filerow.backends._stored_with import StoredWith
 from filerow.backends.base import StorageBackend
@@ -250,7 +251,7 @@ class _Making(_Work):
 
 def _is_decodable(content_type: str) -> bool:
     """Return False for files of which no recipe makes anything, such as a PDF."""
-    return content_type == OCTET_STREAM or extension_of(content_type) is not None
+    return content_type == OCTET_STREAM or is_decoded(content_type)
 
 
 class _Question(StepsJob):

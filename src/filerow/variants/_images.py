@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import accumulate
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 import PIL
 from PIL import Image, ImageCms, ImageFilter, features
 
+from filerow._media_types import SVG
+from filerow._validation.types import sniff
 from filerow._variant_plan import MOVING, WHOLE, Geometry, VariantPlan, geometry_of
 from filerow.variants._wire import Limits, UnmakableError
 
@@ -27,13 +30,16 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # the pages of a TIFF, and the pictu
 _LATE = (
     "colorsys",
     "copy",
-    "mmap",
     "PIL.ImageColor",
     "PIL.ImagePalette",
     "PIL.MpoImagePlugin",
     "PIL.TiffImagePlugin",
     "PIL.TiffTags",
 )
+_HEAD = 8192  # bytes by which a type is recognised
+_ENCODED = 16  # bytes of a pixel that encoders need at most, as has been seen
+_AVIF_ENCODED = 20  # that of AVIF needs more, and ends its process where it gets less
+_SOME = 2 << 20  # bytes that any decoder may need besides
 _GAP = 2.0  # an image is shrunk roughly to this many times its size, then precisely
 _MOST_WORK = 4  # an animation may have this many times the pixels of an image, in all frames together
 _LONGEST_GIF = 65535
@@ -67,6 +73,28 @@ _PLAIN = {
 }  # fmt: skip
 
 
+class Pixels(NamedTuple):
+    """A drawing in straight RGBA, 8 bits each."""
+
+    content: bytes
+    width: int
+    height: int
+
+
+class Vector(Protocol):
+    """A document that says how to draw an image of any size."""
+
+    size: tuple[float, float]
+
+    def part(self, geometry: Geometry) -> Pixels:
+        """Return a part of it, in about the size that is wanted, and not less."""
+        ...
+
+
+Drawer = Callable[[bytes, Limits], Vector]
+_Frames = tuple[list[Image.Image], list[int], int]
+
+
 class Picture(NamedTuple):
     """An image that was made."""
 
@@ -94,7 +122,9 @@ def versions() -> dict[str, str]:
     return {"pillow": PIL.__version__} | {name: version for name, version in found.items() if version}
 
 
-def make(file: IO[bytes], plan: VariantPlan, limits: Limits, function: Function | None = None) -> Picture:
+def make(
+    file: IO[bytes], plan: VariantPlan, limits: Limits, function: Function | None = None, drawer: Drawer | None = None
+) -> Picture:
     """Make an image of another.
 
     Args:
@@ -102,51 +132,75 @@ def make(file: IO[bytes], plan: VariantPlan, limits: Limits, function: Function 
         plan: What to make.
         limits: What the original may be.
         function: What the application makes of the image, before it is encoded.
+        drawer: Draws SVG, where that is allowed.
 
     Raises:
         UnmakableError: It is not an image that can be decoded, or too large.
     """
     Image.MAX_IMAGE_PIXELS = limits.pixels
-    buffered = 0  # bytes that the decoder needs, beyond the image
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with _opened(file, limits) as image:
-                buffered = _buffered_for(image)
-                frames, durations, loop = _frames(image, plan, limits)
-        except UnmakableError:
-            raise
+            frames, durations, loop = _decoded(file, plan, limits, drawer)
+            if function is not None:
+                frames = [_applied(function, frames[0], plan, limits)]
+            return _encoded(frames, durations, loop, plan)
         except MemoryError:
             raise UnmakableError("memory") from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise UnmakableError("too-many-pixels") from None
-        except ImportError as error:  # not foreseen in prepare()
-            raise UnmakableError("unloaded", error.name or "") from None
-        except Exception:  # noqa: BLE001 - decoders of broken files raise anything
-            raise UnmakableError("memory" if (buffered or _buffered_for_webp(file)) > limits.memory else "broken") from None
-        if function is not None:
-            frames = [_applied(function, frames[0], plan, limits)]
-        return _encoded(frames, durations, loop, plan)
+
+
+def _decoded(file: IO[bytes], plan: VariantPlan, limits: Limits, drawer: Drawer | None) -> _Frames:
+    buffered = 0  # bytes that the decoder needs, beyond the image
+    try:
+        if _is_svg(file):
+            return [_drawn(file, plan, limits, drawer)], [], 0
+        with _opened(file, limits) as image:
+            buffered = _buffered_for(image)
+            return _frames(image, plan, limits)
+    except (UnmakableError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnmakableError("too-many-pixels") from None
+    except ImportError as error:  # not foreseen in prepare()
+        raise UnmakableError("unloaded", error.name or "") from None
+    except Exception:  # noqa: BLE001 - decoders of broken files raise anything
+        raise UnmakableError("memory" if _is_lacking(buffered or _buffered_for_webp(file)) else "broken") from None
 
 
 def _buffered_for(image: Image.Image) -> int:
     """Return the memory of a decoder that does not say when it lacks some.
 
-    That of a progressive JPEG keeps all coefficients.
+    That of a progressive JPEG keeps all coefficients; of others these are the bytes that one has been seen to need.
     """
-    return image.width * image.height * 6 if image.info.get("progressive") else 0
+    if image.format in {"JPEG", "MPO"}:
+        each = 3 * len(image.getbands()) if image.info.get("progressive") else 0
+    else:
+        each = {"AVIF": 10, "TIFF": 4, "WEBP": 12}.get(image.format or "", 0)
+    return image.width * image.height * each + _SOME
+
+
+def _is_lacking(size: int) -> bool:
+    """Return True if this process cannot have so much more memory.
+
+    Asked when a decoder has just failed, while the image still has its own.
+    """
+    try:
+        mmap.mmap(-1, size).close()
+    except (OSError, ValueError, MemoryError):
+        return True
+    return False
 
 
 def _buffered_for_webp(file: IO[bytes]) -> int:
-    """Return the same of WebP's decoder; 0 for anything else.
+    """Return the same of WebP's decoder; of others what any may need.
 
     It keeps two images and returns a third, and asks for them before Pillow says how large the image is.
     """
     file.seek(0)
     head = file.read(30)
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":  # noqa: PLR2004 - the shortest header
-        return 0
+        return _SOME
     if head[12:16] == b"VP8X":
         width, height = int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
     elif head[12:16] == b"VP8L":
@@ -155,6 +209,32 @@ def _buffered_for_webp(file: IO[bytes]) -> int:
     else:
         width, height = (int.from_bytes(head[at : at + 2], "little") & _SIDE_BITS for at in (26, 28))
     return width * height * 12
+
+
+def _is_svg(file: IO[bytes]) -> bool:
+    """Return True if a file is an SVG by its first bytes."""
+    head = file.read(_HEAD)
+    file.seek(0)
+    return sniff(head) == SVG
+
+
+def _drawn(file: IO[bytes], plan: VariantPlan, limits: Limits, drawer: Drawer | None) -> Image.Image:
+    """Return a drawing in the size that is wanted."""
+    if drawer is None:
+        raise UnmakableError("svg")
+    drawing = drawer(file.read(), limits)
+    box = plan["width"], plan["height"]
+    geometry = geometry_of(drawing.size, box, plan["fit"], vector=True)
+    if geometry.size[0] * geometry.size[1] > limits.pixels:
+        raise UnmakableError("too-many-pixels")
+    if plan["fit"] == "cover" and plan["crop"] == "attention":
+        view = geometry_of(drawing.size, (_ATTENTION, _ATTENTION), "contain", vector=True)
+        geometry = _moved(_image_of(drawing.part(view)), geometry)
+    return _resized(_image_of(drawing.part(geometry)), Geometry(WHOLE, geometry.size))
+
+
+def _image_of(pixels: Pixels) -> Image.Image:
+    return Image.frombytes("RGBA", (pixels.width, pixels.height), pixels.content)
 
 
 def _opened(file: IO[bytes], limits: Limits) -> Image.Image:
@@ -169,7 +249,7 @@ def _opened(file: IO[bytes], limits: Limits) -> Image.Image:
     return image
 
 
-def _frames(image: Image.Image, plan: VariantPlan, limits: Limits) -> tuple[list[Image.Image], list[int], int]:
+def _frames(image: Image.Image, plan: VariantPlan, limits: Limits) -> _Frames:
     """Return a result's frames, their durations, and how often all are shown.
 
     Always is 0.
@@ -375,7 +455,7 @@ def _applied(function: Function, image: Image.Image, plan: VariantPlan, limits: 
     try:
         found = function(image, **plan["arguments"])
     except MemoryError:
-        raise UnmakableError("memory") from None
+        raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
         raise UnmakableError("function", f"raised {type(error).__name__}: {error}") from None
     if not isinstance(found, Image.Image):
@@ -398,13 +478,15 @@ def _encoded(frames: list[Image.Image], durations: list[int], loop: int, plan: V
         elif loop != 1:
             options["loop"] = loop and loop - 1
     first = _opaque(frames[0]) if kind == "jpeg" else frames[0]
+    if kind == "avif" and _is_lacking(first.width * first.height * _AVIF_ENCODED + _SOME):
+        raise UnmakableError("memory")
     target = io.BytesIO()
     try:
         first.save(target, kind.upper(), **options)
     except MemoryError:
-        raise UnmakableError("memory") from None
+        raise
     except Exception:  # noqa: BLE001 - a side that is too long for WebP, say
-        raise UnmakableError("format") from None
+        raise UnmakableError("memory" if _is_lacking(first.width * first.height * _ENCODED + _SOME) else "format") from None
     return Picture(target.getvalue(), *first.size, len(frames))
 
 

@@ -33,10 +33,15 @@ _MODULE = re.compile(r"[A-Za-z_][\w.]{0,99}", re.ASCII)
 _TOO_LARGE = {
     "too-many-pixels": "the image has more than {pixels:,} pixels, which configure(max_pixels=...) allows",
     "too-many-frames": "the animation has too many frames, or too many pixels in all; configure(max_frames=...) allows more",
+    "too-complex": "the drawing has too many elements, too many in each other, or one that is too long",
     "memory": "the image needs more memory to decode than configure(memory=...) allows",
 }
 _REFUSED = {
     "not-an-image": "these bytes are not an image in JPEG, PNG, GIF, WebP, AVIF or TIFF",
+    "svg": "the image is an SVG, of which variants are made only where configure(svg=True) allows it",
+    "text": "the drawing has text, and workers have no fonts: convert it to paths",
+    "embedded": "the drawing has an image in it that is broken, or neither PNG, JPEG nor SVG, or labelled as another one",
+    "size": "the drawing has no size that can be used: its root needs a viewBox, or a width and a height, of a pixel at least",
     "broken": "the image is broken, or cut short",
     "mode": "the image has a kind of pixels that cannot be shown, such as floating-point numbers",
     "format": "the variant cannot be stored in the format of its recipe, which may not take an image of this size",
@@ -158,7 +163,8 @@ def _error(error: UnmakableError, workers: VariantWorkers, recipe: Recipe) -> Va
     if error.code == "unloaded" and _MODULE.fullmatch(error.detail):
         return WorkerError(f"Pillow asked for a module that workers do not load: {error.detail!r}; please report it")
     code = error.code if error.code in _REFUSED else "broken"
-    return UndecodableError(_REFUSED[code], code=code)
+    also = ", nor an SVG" if code == "not-an-image" and workers.svg else ""
+    return UndecodableError(_REFUSED[code] + also, code=code)
 
 
 # -- one making at a time --------------------------------------------------------------------------------------------------

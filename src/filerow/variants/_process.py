@@ -44,7 +44,7 @@ for name, folder in (("filerow", home), ("filerow.variants", home + "/variants")
     sys.modules[name] = package = types.ModuleType(name)
     package.__path__ = [folder]
 from filerow.variants._worker import main
-main(int(sys.argv[2]))
+main(int(sys.argv[2]), svg="svg" in sys.argv[3:])
 """
 _TUNABLES = {"hugetlb": 1, "mmap_threshold": 32 << 20, "trim_threshold": 128 << 20, "tcache_count": 0}
 _ENVIRONMENT = {"GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in _TUNABLES.items())}
@@ -256,8 +256,12 @@ class WorkerProcess:
             self._process.stderr.close()
 
 
-def start(executable: str) -> WorkerProcess:
+def start(executable: str, *, svg: bool = False) -> WorkerProcess:
     """Start a worker, with nothing of this process but where its modules are.
+
+    Args:
+        executable: The Python interpreter.
+        svg: Let it draw SVG.
 
     Raises:
         WorkerError: There is no Python to run it with.
@@ -270,7 +274,7 @@ def start(executable: str) -> WorkerProcess:
     try:
         with there:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
-                [executable, "-I", "-c", _BOOT, json.dumps([places, str(_HOME)]), str(there.fileno())],
+                [executable, "-I", "-c", _BOOT, json.dumps([places, str(_HOME)]), str(there.fileno()), *(["svg"] if svg else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

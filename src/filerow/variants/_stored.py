@@ -352,12 +352,14 @@ def _noted_error(noted: bytes) -> VariantError | None:
 def _conditions() -> dict[str, Any]:
     """Return what an attempt depends on, besides the image."""
     workers = default_workers()
-    return {**_versions(), "limits": [*workers.limits, workers.max_source, workers.max_output]}
+    drawn = {"svg": _versions("pyvips", "pyvips-binary")} if workers.svg else {}
+    limits = [*workers.limits, workers.max_source, workers.max_output]
+    return {**_versions("pillow", "filerow"), **drawn, "limits": limits}
 
 
 @cache
-def _versions() -> dict[str, str]:
-    return {"pillow": _version_of("pillow"), "filerow": _version_of("filerow")}
+def _versions(*distributions: str) -> dict[str, str]:
+    return {name: _version_of(name) for name in distributions}
 
 
 def _version_of(distribution: str) -> str:
@@ -377,6 +379,10 @@ class StoredVariants:
         """Return how many images are decoded at a time, and the seconds for a flush."""
         workers = default_workers()
         return workers.workers, workers.queue_seconds + workers.limits.seconds
+
+    def draws_svg(self) -> bool:
+        """Return True if the application has allowed SVG."""
+        return default_workers().svg
 
     def stored(
         self, backend: StorageBackend, original: Facts, recipe: Recipe, content: bytes, stored_with: StoredWith | None

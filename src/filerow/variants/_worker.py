@@ -12,6 +12,7 @@ import gc
 import io
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -58,6 +59,9 @@ _DONE = b"."
 _HANDOVER = 5.0
 _GRACE = 2.0  # seconds of processor time beyond those of an image, whose signal a process may block
 _KEPT_SHARE = 4  # a process that keeps more than a quarter of its memory makes no other image
+_MOST_WORDS = 1 << 16
+_NO_MEMORY = re.compile(rb"memory allocation of \d+ bytes failed|failed to allocate \d+ bytes")
+"""What Rust and GLib say before they end their process: neither can refuse what it has no memory for."""
 
 
 class PartReader(io.RawIOBase):
@@ -154,11 +158,12 @@ def find_function(name: str) -> Callable[..., Any] | None:
         raise UnmakableError("function", f"cannot be imported: {type(error).__name__}: {error}") from None
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, *, svg: bool = False) -> None:
     """Serve the process at the other end of a socket until it goes.
 
     Args:
         descriptor: The socket.
+        svg: Draw SVG, too.
     """
     for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGXCPU):  # a parent may ignore or block them
         signal.signal(number, signal.SIG_DFL)
@@ -167,11 +172,17 @@ def main(descriptor: int) -> None:
     namespaces = enter_namespaces()
     is_wiped = memory_is_wiped()
     _images.prepare()
+    versions, drawer = _images.versions(), None
+    if svg:
+        from filerow.variants import _svg  # of an extra
+
+        _svg.prepare()
+        versions, drawer = versions | _svg.versions(), _svg.Drawing
     confinement = Confinement()
     proven = {*confinement.proven()}
     protections = proven | ({"network"} if namespaces else set())
     shares = is_wiped and proven == {"files", "memory", "network", "processes", "time"}
-    _tell(control, Hello(protections=sorted(protections), versions=_images.versions(), shares=shares))
+    _tell(control, Hello(protections=sorted(protections), versions=versions, shares=shares))
     silence = os.open(os.devnull, os.O_RDWR)
     os.dup2(silence, 2)
     os.close(silence)
@@ -183,7 +194,7 @@ def main(descriptor: int) -> None:
     gc.freeze()
     _release_memory()
     with control, contextlib.suppress(TimeoutError, OSError):
-        _Broker(control, confinement).serve()
+        _Broker(control, confinement, drawer).serve()
 
 
 def _release_memory() -> None:
@@ -322,11 +333,20 @@ class _Broker:
     Args:
         control: A socket to the parent.
         confinement: What those processes put on.
+        drawer: Draws SVG, where that is allowed.
     """
 
-    def __init__(self, control: socket.socket, confinement: Confinement) -> None:
+    def __init__(self, control: socket.socket, confinement: Confinement, drawer: _images.Drawer | None) -> None:
         self._control = control
         self._confinement = confinement
+        self._drawer = drawer
+        self._words: int | None = None
+        self._said: int | None = None
+        if drawer is not None:
+            self._words, self._said = os.pipe()
+        for end in (self._words, self._said):
+            if end is not None:
+                os.set_blocking(end, False)  # whoever says too much is not heard
         self._child: _Child | None = None
 
     def serve(self) -> None:
@@ -348,17 +368,29 @@ class _Broker:
         try:
             find_function(received.job["plan"]["function"])  # here, since no module can be read later
             child = self._child = self._given(received)
+            link = os.dup(received.link) if self._drawer is not None else None  # the process has none of it
         except UnmakableError as error:
             _refuse(received.link, error)
             return 0
         finally:
             received.close()  # when the process ends, the parent sees it
         status = child.wait(self._control, received.limits)
+        if link is not None:
+            if self._lacked_memory() and status:
+                _refuse(link, UnmakableError("memory"))
+            os.close(link)
         if status is not None:
             self._child = None
         elif not received.job["more"]:
             self._end_child()
         return status or 0
+
+    def _lacked_memory(self) -> bool:
+        """Return True if the last process ended for want of memory."""
+        try:
+            return self._words is not None and _NO_MEMORY.search(os.read(self._words, _MOST_WORDS)) is not None
+        except BlockingIOError:  # it has said nothing
+            return False
 
     def _given(self, received: _Received) -> _Child:
         """Return the process that a job was given to."""
@@ -375,8 +407,12 @@ class _Broker:
             with contextlib.suppress(BaseException):
                 self._control.close()
                 here.close()
+                if self._words is not None and self._said is not None:
+                    os.dup2(self._said, 2)
+                    os.close(self._words)
+                    os.close(self._said)
                 self._confinement.put_on(received.limits, parent, received.job["more"] + 1)
-                _make_images(there, received)
+                _make_images(there, received, self._drawer)
                 status = 0
             os._exit(status)
         there.close()
@@ -388,9 +424,9 @@ class _Broker:
             child.end()
 
 
-def _make_images(broker: socket.socket, received: _Received) -> None:
+def _make_images(broker: socket.socket, received: _Received, drawer: _images.Drawer | None) -> None:
     """Do one job after the other, until one cannot be done or was the last."""
-    while _make(received) and received.job["more"]:
+    while _make(received, drawer) and received.job["more"]:
         received.close()
         os.write(broker.fileno(), _DONE)
         following = _next_job(broker)
@@ -399,7 +435,7 @@ def _make_images(broker: socket.socket, received: _Received) -> None:
         received = following
 
 
-def _make(received: _Received) -> bool:
+def _make(received: _Received, drawer: _images.Drawer | None) -> bool:
     """Make an image; returns False if it cannot be made."""
     job, link, file = received
 
@@ -416,9 +452,13 @@ def _make(received: _Received) -> bool:
     part = Blocks(ask, job["size"]).part if file is None else part_of_file
     try:
         function = find_function(job["plan"]["function"])
-        made = _images.make(cast("IO[bytes]", PartReader(part, job["size"])), job["plan"], received.limits, function)
+        read = cast("IO[bytes]", PartReader(part, job["size"]))
+        made = _images.make(read, job["plan"], received.limits, function, drawer)
     except UnmakableError as error:
         _refuse(link, error)
+        return False
+    except MemoryError:  # of the reader of the file, say
+        _refuse(link, UnmakableError("memory"))
         return False
     _write(link, HEAD.pack(MADE, SIZES.size + len(made.content)) + SIZES.pack(made.width, made.height, made.frames))
     _write(link, made.content)

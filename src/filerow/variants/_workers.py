@@ -11,10 +11,12 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self, TypeVar
 
 from filerow._execution.steps import Call, Steps, run, run_async, threaded
+from filerow._requirements import needs
 from filerow._validation.rules import parse_size
 from filerow._variant_plan import VariantPlan
 from filerow.exceptions import VariantBusyError, VariantError, WorkerError
@@ -166,9 +168,11 @@ class VariantWorkers:
         executable: The Python interpreter. Default: ``sys.executable``.
         inline: Decode in this process. Hostile files then meet its memory, secrets and network, and no limit of time or memory
             holds. It is the only way on Windows.
+        svg: Make variants of SVG too (extra ``filerow[svg]``); never inline, and each image in a process of its own.
 
     Raises:
         ValueError: A limit makes no sense.
+        ImportError: ``svg`` needs a package that is missing or too old.
     """
 
     def __init__(
@@ -185,6 +189,7 @@ class VariantWorkers:
         images_per_process: int = 20,
         executable: str | None = None,
         inline: bool = False,
+        svg: bool = False,
     ) -> None:
         self.workers: int = min(os.cpu_count() or 1, _MOST_WORKERS) if workers is None else workers
         given = parse_size(memory, "memory") or 0
@@ -195,6 +200,7 @@ class VariantWorkers:
         self.images_per_process = images_per_process
         self.executable: str = sys.executable if executable is None else executable
         self.inline = inline
+        self.svg = svg
         counts = {
             "workers": self.workers, "max_pixels": max_pixels, "max_frames": max_frames, "images_per_process": images_per_process,
         }  # fmt: skip
@@ -213,6 +219,9 @@ class VariantWorkers:
         ):
             if not least <= size <= _MOST_BYTES:
                 raise ValueError(f"{name} must be at least {least:,} bytes and at most {_MOST_BYTES:,}, not {size_given!r}")
+        if svg:
+            _check_drawing(inline=inline)
+            self.images_per_process = 1
         self._pool = _Pool(self.workers)
         _pools.add(self._pool)
         self._end = weakref.finalize(self, self._pool.end)  # also when this process ends
@@ -291,7 +300,7 @@ class VariantWorkers:
         self._pool.discard(slot)
 
         def begin() -> WorkerProcess:
-            slot.worker = start(self.executable)  # here, since nobody gets the result when the caller is cancelled
+            slot.worker = start(self.executable, svg=self.svg)  # here, since nobody gets the result when the caller is cancelled
             return slot.worker
 
         try:
@@ -370,6 +379,18 @@ class VariantWorkers:
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
 
+def _check_drawing(*, inline: bool) -> None:
+    """Raise an error if this process can have no workers that draw SVG.
+
+    The package is not imported: it would load the decoder into a process that decodes nothing.
+    """
+    if inline:
+        raise ValueError("svg=True needs processes that are confined, and inline=True has none")
+    with needs("svg", "configure(svg=True)"):
+        if find_spec("pyvips") is None:
+            raise ImportError("No module named 'pyvips'")
+
+
 def _inline(plan: VariantPlan, limits: Limits, original: Original) -> Steps[Raw]:
     """Make an image in this process."""
     content = b""
@@ -405,6 +426,7 @@ def configure(
     images_per_process: int = 20,
     executable: str | None = None,
     inline: bool = False,
+    svg: bool = False,
 ) -> VariantWorkers:
     """Set the workers of this process, and what one image may take.
 
@@ -412,6 +434,7 @@ def configure(
 
     Raises:
         ValueError: A limit makes no sense.
+        ImportError: ``svg`` needs a package that is missing or too old.
     """
     global _default
     fresh = VariantWorkers(
@@ -426,6 +449,7 @@ def configure(
         images_per_process=images_per_process,
         executable=executable,
         inline=inline,
+        svg=svg,
     )
     with _lock:
         before, _default = _default, fresh
