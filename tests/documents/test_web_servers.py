@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,12 +62,12 @@ ProxyPass / http://{host}:{application}/
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> Iterator[None]:
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)  # Apache's processes are somebody else
-    storages.register_backend(LocalBackend("docs", tmp_path / "files", fsync=False))
-    yield
-    storages.clear_backends()
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="filerow-web-server-") as made:
+        Path(made).chmod(0o755)  # Apache's processes are somebody else, who may not look into a folder of pytest
+        storages.register_backend(LocalBackend("docs", Path(made) / "files", fsync=False))
+        yield Path(made)
+        storages.clear_backends()
 
 
 class Application:
@@ -133,8 +134,7 @@ def judge(origin: str, reply: Reply) -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.usefixtures("backend")
-def test_nginx_sends_a_file_of_the_backend(tmp_path: Path) -> None:
+def test_nginx_sends_a_file_of_the_backend(folder: Path) -> None:
     nginx = program("nginx", "apt-get install nginx-light")
     block = blocks.find(__file__, "docs/serving.md nginx").text
     file = FileObject("docs", "a.png", to_filename="a b/50%/ü.png", content=DATA).save()
@@ -142,7 +142,7 @@ def test_nginx_sends_a_file_of_the_backend(tmp_path: Path) -> None:
     application, process = Application(reply), ServerProcess("nginx-of-page")
     try:
         command = [nginx, "-c", str(process.folder / "settings"), "-p", str(process.folder), "-e", "stderr"]
-        shown = block.replace("/srv/files", str(tmp_path / "files"))
+        shown = block.replace("/srv/files", str(folder / "files"))
         origin = start(process, NGINX, command, application=application.port, block=shown)
         judge(origin, reply)
         assert httpx.get(f"{origin}{reply.header('x-accel-redirect')}", trust_env=False).status_code == 404
@@ -152,8 +152,7 @@ def test_nginx_sends_a_file_of_the_backend(tmp_path: Path) -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.usefixtures("backend")
-def test_apache_sends_a_file_of_the_backend(tmp_path: Path) -> None:
+def test_apache_sends_a_file_of_the_backend(folder: Path) -> None:
     apache = program("apache2", "apt-get install apache2 libapache2-mod-xsendfile")
     if not (MODULES / "mod_xsendfile.so").exists():
         pytest.skip(
@@ -165,7 +164,7 @@ def test_apache_sends_a_file_of_the_backend(tmp_path: Path) -> None:
     application, process = Application(reply), ServerProcess("apache-of-page")
     try:
         command = [apache, "-f", str(process.folder / "settings"), "-D", "FOREGROUND"]
-        shown = block.replace("/srv/files", str(tmp_path / "files"))
+        shown = block.replace("/srv/files", str(folder / "files"))
         origin = start(process, APACHE, command, application=application.port, block=shown, modules=MODULES)
         judge(origin, reply)
     finally:

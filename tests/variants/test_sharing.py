@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -133,7 +134,8 @@ with VariantWorkers(workers=1, seconds=60) as makers:
 
 
 def test_a_process_ends_with_a_killed_application_while_it_works() -> None:
-    with subprocess.Popen([sys.executable, "-c", ENDLESS % SOURCE]) as application:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", ENDLESS % SOURCE], env=environment) as application:
         deadline = time.monotonic() + 60
         below: list[psutil.Process] = []
         while len(below) < 2 and time.monotonic() < deadline:
