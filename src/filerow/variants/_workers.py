@@ -197,7 +197,7 @@ class VariantWorkers:
         self.max_source: int = parse_size(max_source, "max_source") or 0
         self.max_output: int = parse_size(max_output, "max_output") or 0
         self.queue_seconds = queue_seconds
-        self.images_per_process = images_per_process
+        self.images_per_process: int = images_per_process
         self.executable: str = sys.executable if executable is None else executable
         self.inline = inline
         self.svg = svg
