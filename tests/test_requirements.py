@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from filerow._requirements import EXTRAS
 from tests.backends.signing.worlds import service_account
 from tests.servers._process import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ON_SQLALCHEMY_2_0 = sqlalchemy.__version__.startswith("2.0.")
 REQUIREMENT = re.compile(r"([a-z0-9-]+)(?:\[[a-z,]+\])?>=([\d.]+)")
 
 MEMORY = "import filerow; filerow.storages.register_backend('memory://', key='docs')"
@@ -157,4 +159,7 @@ def test_admin_tools_bring_what_asyncio_of_sqlalchemy_needs(extra: str) -> None:
     module = f"filerow.ext.{extra.replace('-', '_')}"
     code = f"import sys; sys.modules['greenlet'] = None; import {module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert f"{module} needs greenlet" in done.stderr
+    if ON_SQLALCHEMY_2_0:  # whose asyncio is imported without it, and says so where it is used
+        assert done.returncode == 0, done.stderr
+    else:
+        assert f"{module} needs greenlet" in done.stderr
