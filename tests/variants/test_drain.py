@@ -202,20 +202,26 @@ def unlisted(s3_server: S3Server) -> Iterator[tuple[StorageBackend, StorageBacke
     limited.stop()
 
 
+def removed_with_variant(folder: Path, file: FileObject) -> Engine:
+    """Return the database of a photo whose variant was made, and whose row is gone."""
+    engine = create_engine(f"sqlite:///{folder / 'rows.db'}")
+    Base.metadata.create_all(engine)
+    know_places(Base.metadata, engine, ["docs"])
+    with Session(engine) as session:
+        session.add(row := Photo(file=file))
+        session.commit()
+        assert row.file is not None
+        row.file.variant("thumb").get_content()
+    remove(engine)
+    return engine
+
+
 @pytest.mark.parametrize("column", ["file", "gone"])
 def test_a_drain_that_may_not_list_deletes_by_names(
     unlisted: tuple[StorageBackend, StorageBackend], tmp_path: Path, column: str
 ) -> None:
     """A drain needs no right to list, so what a column declares must not keep tombstones for ever."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
-    Base.metadata.create_all(engine)
-    know_places(Base.metadata, engine, ["docs"])
-    with Session(engine) as session:
-        session.add(row := Photo(file=FileObject(filename="cat.png", content=PICTURE)))
-        session.commit()
-        assert row.file is not None
-        row.file.variant("thumb").get_content()
-    remove(engine)
+    engine = removed_with_variant(tmp_path, FileObject(filename="cat.png", content=PICTURE))
     with engine.begin() as connection:
         connection.execute(OUTBOX.table.update().values(column_name=column))  # as after a rename
     drained = OUTBOX.drain(engine)
@@ -247,15 +253,7 @@ def test_models_without_variants_need_no_right_to_list(unlisted: tuple[StorageBa
 
 def test_a_tombstone_waits_where_names_are_unknown(unlisted: tuple[StorageBackend, StorageBackend], tmp_path: Path) -> None:
     """The names of variants of a chosen path depend on the content, which a tombstone need not know."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
-    Base.metadata.create_all(engine)
-    know_places(Base.metadata, engine, ["docs"])
-    with Session(engine) as session:
-        session.add(row := Photo(file=FileObject(to_filename="cat.png", content=PICTURE)))
-        session.commit()
-        assert row.file is not None
-        row.file.variant("thumb").get_content()
-    remove(engine)
+    engine = removed_with_variant(tmp_path, FileObject(to_filename="cat.png", content=PICTURE))
     assert OUTBOX.drain(engine).failed == 1
     ((_, error),) = tombstones(engine)
     assert "its variants could not be deleted" in (error or "")

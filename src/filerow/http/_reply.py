@@ -83,13 +83,13 @@ class Body:
             self._expect_none(left)
         except StorageError as error:
             self._log(error, left)
-            if subscriptions and self._reported:
+            if self._is_reported:
                 raise_if(deliver([self._event(error)]))
             raise
         finally:
             if isinstance(chunks, Generator):
                 chunks.close()
-        if subscriptions and self._reported:
+        if self._is_reported:
             raise_if(deliver([self._event()]))
 
     async def stream_async(self, chunk_size: int = CHUNK) -> AsyncIterator[bytes]:
@@ -106,13 +106,13 @@ class Body:
             self._expect_none(left)
         except StorageError as error:
             self._log(error, left)
-            if subscriptions and self._reported:
+            if self._is_reported:
                 await deliver_async([self._event(error)])
             raise
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
-        if subscriptions and self._reported:
+        if self._is_reported:
             await deliver_async([self._event()])
 
     async def place_async(self) -> str | None:
@@ -128,7 +128,7 @@ class Body:
         info = await backend.head_async(self._path)
         if info.size != self.end:
             return None
-        if subscriptions and self._reported:
+        if self._is_reported:
             await deliver_async([self._event()])
         return str(backend.root / self._path)
 
@@ -138,7 +138,7 @@ class Body:
             return None
         file = self._backend.open_file(self._path)
         if os.fstat(file.fileno()).st_size == self.end:
-            if subscriptions and self._reported:
+            if self._is_reported:
                 raise_if(deliver([self._event()]))
             return file
         file.close()
@@ -151,6 +151,10 @@ class Body:
     async def begin_async(self, chunk_size: int = CHUNK) -> AsyncChunks:
         """Read the first chunk; see :meth:`begin`."""
         return await AsyncChunks.begun(self.stream_async(chunk_size))
+
+    @property
+    def _is_reported(self) -> bool:
+        return bool(subscriptions) and self._reported
 
     def _event(self, error: StorageError | None = None) -> Event:
         place: dict[str, Any] = {"backend": self._backend.key, "path": self._path, "file": self._file}

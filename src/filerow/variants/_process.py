@@ -32,6 +32,7 @@ from filerow.variants._wire import (
     DecodeJob,
     Limits,
     UnmakableError,
+    framed,
 )
 
 # The package itself would import SQLAlchemy; a worker needs only what stands beside this file. It looks for modules where this
@@ -201,8 +202,7 @@ class WorkerProcess:
         self._process.returncode = 0  # or Python would warn that it still runs
 
     def _hand_over(self, job: DecodeJob, descriptors: list[int]) -> None:
-        data = json.dumps(job).encode()
-        data = LENGTH.pack(len(data)) + data
+        data = framed(job)
         self._control.settimeout(_SETTLE)
         try:
             sent = socket.send_fds(self._control, [data], descriptors)

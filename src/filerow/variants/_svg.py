@@ -19,7 +19,7 @@ from xml.parsers import expat
 
 try:
     import pyvips
-except (ImportError, OSError) as error:  # OSError: there is no libvips
+except (ImportError, OSError) as error:  # OSError: libvips is missing
     raise ImportError(f"variants of SVG need pyvips and libvips: pip install 'filerow[svg]' ({error})") from error
 
 from filerow._media_types import SVG

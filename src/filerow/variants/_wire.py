@@ -5,6 +5,7 @@ Both sides import this module, and a worker imports nothing of Filerow that impo
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import NamedTuple, TypedDict
 
@@ -81,6 +82,12 @@ class Hello(TypedDict):
     protections: list[str]
     versions: dict[str, str]
     shares: bool
+
+
+def framed(message: DecodeJob | Hello) -> bytes:
+    """Return a message about the worker itself, with its length in front."""
+    data = json.dumps(message).encode()
+    return LENGTH.pack(len(data)) + data
 
 
 class UnmakableError(Exception):

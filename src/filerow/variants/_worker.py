@@ -49,6 +49,7 @@ from filerow.variants._wire import (
     Hello,
     Limits,
     UnmakableError,
+    framed,
 )
 
 _MOST_JOB = 1 << 16
@@ -182,7 +183,7 @@ def main(descriptor: int, *, svg: bool = False) -> None:
     proven = {*confinement.proven()}
     protections = proven | ({"network"} if namespaces else set())
     shares = is_wiped and proven == {"files", "memory", "network", "processes", "time"}
-    _tell(control, Hello(protections=sorted(protections), versions=versions, shares=shares))
+    control.sendall(framed(Hello(protections=sorted(protections), versions=versions, shares=shares)))
     silence = os.open(os.devnull, os.O_RDWR)
     os.dup2(silence, 2)
     os.close(silence)
@@ -267,8 +268,7 @@ class _Child:
 
     def takes(self, received: _Received) -> bool:
         """Hand it another job; returns False if it can do none."""
-        data = json.dumps(received.job).encode()
-        data = LENGTH.pack(len(data)) + data
+        data = framed(received.job)
         try:
             if _readable(0, self._end):  # it has ended, or says what nobody has asked
                 return False
@@ -468,11 +468,6 @@ def _make(received: _Received, drawer: _images.Drawer | None) -> bool:
 def _refuse(link: int, error: UnmakableError) -> None:
     said = json.dumps({"code": error.code, "detail": error.detail[:MOST_DETAIL]}).encode()
     _write(link, HEAD.pack(REFUSED, len(said)) + said)
-
-
-def _tell(control: socket.socket, message: Hello) -> None:
-    said = json.dumps(message).encode()
-    control.sendall(LENGTH.pack(len(said)) + said)
 
 
 def _read(link: int, size: int) -> bytes:
