@@ -327,11 +327,11 @@ def _prepare_flush(session: Session, context: UOWTransaction) -> None:
 def _refuse_autocommit(session: Session, changes: Iterable[SlotChange]) -> None:
     """Refuse to give or take files on a connection without transactions."""
     find = slot_connections(session)
+    used = [one.slot for one in changes if (one.old or one.new or one.unsure) and isinstance(one.slot[0], InstanceState)]
+    slots = used if session.connection_callable is not None else {slot[1]: slot for slot in used}.values()
     tables: dict[Connection, dict[object, None]] = {}
-    for change in changes:
-        slot = owner, column = change.slot
-        if (change.old or change.new or change.unsure) and isinstance(owner, InstanceState):
-            tables.setdefault(find(slot), {})[column.column.table] = None
+    for slot in slots:
+        tables.setdefault(find(slot), {})[slot.field.column.table] = None
     for connection, written in tables.items():
         if is_database(connection):
             refuse_autocommit(connection)

@@ -139,12 +139,13 @@ def _change(state: InstanceState[Any], field: Field, value: Any) -> SlotChange:
 
 def set_owned(changes: Iterable[SlotChange], owned: Owned) -> None:
     """Set on each change what its row owns in the database."""
+    refs, unsure = owned.refs.get, owned.unsure.get
     for change in changes:
         owner, column = change.slot
         if isinstance(owner, InstanceState):
             place = owner, column.key
-            change.old = owned.refs.get(place, ())
-            change.unsure = owned.unsure.get(place, ())
+            change.old = refs(place, ())
+            change.unsure = unsure(place, ())
 
 
 def merge_lists(changes: Iterable[SlotChange], owned: Owned) -> Iterator[Callable[[], None]]:
@@ -200,8 +201,9 @@ def undo_writes(slots: Iterable[Slot], updated: Container[object]) -> Iterator[C
         updated: The objects that are marked as changed.
     """
     for state, field in slots:
-        if isinstance(state, InstanceState) and field.key in state.dict:
-            value, mark = state.dict[field.key], state in updated
+        mark = state in updated
+        if (mark or field.type.multiple) and isinstance(state, InstanceState) and field.key in state.dict:
+            value = state.dict[field.key]
             base = base_of(value) if isinstance(value, FileObjectList) else None
             if mark or isinstance(value, FileObjectList):
                 yield partial(_undo_write, state, field, value, base, mark=mark)

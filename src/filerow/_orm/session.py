@@ -94,18 +94,20 @@ class Flush:
         """Record what was handled, and which rows were not there."""
         self.works.append(work)
         self.releases = self.releases or bool(work.released)
+        old, new, keys, deleted = self.old, self.new, self.keys, self.deleted  # a flush may have many rows
         for change in changes:
             slot = owner, column = change.slot
-            self.old.setdefault(slot, change.old)
-            self.new[slot] = change.new
+            old.setdefault(slot, change.old)
+            new[slot] = change.new
             if change.unsure:
                 self.unsure[slot] = [ref for ref in change.unsure if ref not in owned_by(change.new)]
             if not isinstance(owner, InstanceState):
                 continue
-            if owner not in self.deleted and (change.new or not owner.deleted):
+            if owner not in deleted and (change.new or not owner.deleted):
                 self.seen[owner, column.key] = owner.key, identities(owner, column)
-            if owner.key is not None:
-                self.keys.setdefault(owner, owner.key)
+            key = owner.key
+            if key is not None:
+                keys.setdefault(owner, key)
                 asked = change.owned or change.base is not None
                 if owned is not None and asked and not owned.has((owner, column.key)):
                     self.missing.add(owner)

@@ -88,13 +88,14 @@ def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
     wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
     slots = [slot for work in flush.works for slot in (*_dropped(work).values(), *work.moved_from.values())]
     gone: dict[tuple[Connection, Field], bool] = {}
-    deletes, key_of = flush.deletes, flush.keys.get
+    deleted = {state for state, (is_delete, _) in flush.context.states.items() if is_delete}
+    key_of = flush.keys.get
     for slot in (*slots, *flush.unsure):
         owner, column = slot
         if not isinstance(owner, InstanceState) or (key := key_of(owner)) is None:
             continue
         connection = connection_of(slot)
-        if deletes(owner):
+        if owner in deleted:
             known = gone.get(where := (connection, column))
             if known is None:
                 known = gone[where] = _are_gone(flush, connection, column)

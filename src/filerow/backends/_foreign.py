@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import re
 import time
@@ -135,11 +134,17 @@ _TITLE = re.compile(r"<title[^>]*>([^<]{1,100})", re.IGNORECASE)
 def _in_words(found: re.Match[str]) -> str:
     """Return an XML error's code and message; the rest may be the request itself."""
     parts = dict(reversed(_IN_XML.findall(found[0])))
-    return html.unescape(": ".join(filter(None, (parts.get("Code"), parts.get("Message"))))) or "an error without a code"
+    return _unescaped(": ".join(filter(None, (parts.get("Code"), parts.get("Message"))))) or "an error without a code"
 
 
 def _page(found: re.Match[str]) -> str:
     """Return the title of a web page, as a proxy may send for the store."""
     title = _TITLE.search(found[0])
-    titled = f" titled {html.unescape(title[1].strip())!r}" if title else ""
+    titled = f" titled {_unescaped(title[1].strip())!r}" if title else ""
     return f"a web page{titled}, which comes from a proxy or another server than the store"
+
+
+def _unescaped(text: str) -> str:
+    import html  # its table of entities takes long to load, and only errors need it
+
+    return html.unescape(text)
