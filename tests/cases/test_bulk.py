@@ -126,6 +126,23 @@ def test_bulk_insert_that_fails_leaves_nothing(world: World) -> None:
     assert world.count() == 0
 
 
+def test_rows_of_a_failed_bulk_insert_keep_their_files(world: World) -> None:
+    with pytest.raises(IntegrityError):
+        world.session.execute(insert(Named), [{"name": name, "file": world.file()} for name in ("a", "b", "b", "c")])
+    world.session.commit()  # the first two, unless the database has rolled back
+    for row in world.session.scalars(select(Named)):
+        assert world.stored(row.file)
+
+
+def test_rows_of_a_failed_bulk_insert_may_be_rolled_back(world: World) -> None:
+    savepoint = world.session.begin_nested()
+    with pytest.raises(IntegrityError):
+        world.session.execute(insert(Named), [{"name": name, "file": world.file()} for name in ("a", "b", "b", "c")])
+    savepoint.rollback()
+    world.session.commit()
+    assert world.count() == 0
+
+
 def test_bulk_insert_that_is_rolled_back_leaves_nothing(world: World) -> None:
     world.session.execute(insert(Document), [{"file": world.file()} for _ in range(3)])
     world.session.rollback()

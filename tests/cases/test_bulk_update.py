@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, event, null, update
+from sqlalchemy import bindparam, event, null, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import ORMExecuteState, with_loader_criteria
 from sqlalchemy.orm.exc import StaleDataError
@@ -166,6 +166,18 @@ def test_bulk_update_that_fails_leaves_all_as_it_was(world: World) -> None:
         world.session.execute(update(Named).where(Named.name == "a").values(name="b", file=world.file()))
     world.session.rollback()
     assert world.count() == 2
+
+
+def test_rows_of_a_failed_bulk_update_keep_their_files(world: World) -> None:
+    rows = [world.add(Named, name=name, file=world.file()) for name in "abc"]
+    names = zip(rows, ("d", "c", "e"), strict=True)
+    given = [{"id": row.id, "name": name, "file": world.file()} for row, name in names]
+    with pytest.raises(IntegrityError):
+        world.session.execute(update(Named), given)
+    world.session.commit()  # the first one, unless the database has rolled back
+    for row in world.session.scalars(select(Named)):
+        assert world.stored(row.file)
+    assert world.count() == 3
 
 
 def test_bulk_update_of_a_row_that_is_pending_in_the_session(world: World) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import JSON, MetaData, delete, func, insert, select, type_coerce, update
+from sqlalchemy.exc import DBAPIError
 
 from filerow import FileObject, storages
 from filerow.backends.memory import MemoryBackend
@@ -135,6 +137,18 @@ def test_bulk_statements_store_and_delete(app: App) -> None:
         session.execute(delete(Document).where(Document.title == "b"))
         session.commit()
     assert app.there() == set()
+
+
+def test_rows_of_a_failed_bulk_insert_keep_their_files(app: App) -> None:
+    taken = add(app, file=file(b"old"))
+    rows = [{"id": taken + 1, "file": file(b"new")}, {"id": taken, "file": file(b"refused")}]
+    with app.session() as session:
+        with pytest.raises(DBAPIError):
+            session.execute(insert(Document), rows)
+        with suppress(DBAPIError):  # pg8000 refuses to commit what PostgreSQL has rolled back
+            session.commit()  # of the first row, where the database goes on after an error
+        session.rollback()
+        assert app.there() == {row.file.path for row in session.scalars(select(Document)) if row.file is not None}
 
 
 def test_queries_look_into_documents(app: App) -> None:

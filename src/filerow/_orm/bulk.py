@@ -9,7 +9,8 @@ statement chose its rows.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -25,9 +26,10 @@ from filerow._orm.catalogue import Catalogue
 from filerow._orm.elsewhere import keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, SlotChange, fields_in_table, fields_of, files_in
 from filerow._orm.flush import Work, check_backend
-from filerow._orm.ledger import Report
+from filerow._orm.ledger import Frame, Report
 from filerow._orm.locks import BATCH, any_of, has_row_locks, key_order, lock_for_writing, locking
 from filerow._orm.ownership import Change, Ref, ref_of
+from filerow._orm.references import named_by_rows
 from filerow._orm.rows import is_database, owned_by
 from filerow._orm.schemas import of_statement
 from filerow._orm.session import session_files
@@ -235,7 +237,8 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
         _refuse_autocommit(state, values.changes, {})
         work.settle_owners(values.changes)
         rebuilt = with_values(statement, values.rows) if multi else None
-        result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
+        with _kept_as_written(work, state, fields):
+            result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
         _update_outbox(work, state)
     if subscriptions:
         _report(work, values, [_key_if_given(mapper, row) for row in values.rows], {})
@@ -297,9 +300,10 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     with work.undone_on_error():
         work.upload(values.changes, partial(_row_of, state, statement, mapper, values.rows))
         work.settle_owners(values.changes)
-        result = _invoke(state, statement, values)
-        written = result.rowcount if isinstance(result, CursorResult) else 0
-        refuse_sharing(values.changes, written, "UPDATE")
+        with _kept_as_written(work, state, fields):
+            result = _invoke(state, statement, values)
+            written = result.rowcount if isinstance(result, CursorResult) else 0
+            refuse_sharing(values.changes, written, "UPDATE")
         if keys is None and not before and written <= 0:
             work.forget({-1})  # no row got the files
     _keep_remaining(work, state, mapper, fields, before)
@@ -353,11 +357,12 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
     _refuse_flushed_rows(state, fields, before)
     files = session_files(state.session)
     work = files.work(_nothing_to_copy)
-    result = state.invoke_statement()
     for key, owned in before.items():
         for column in fields:
             for ref in owned[column] if column.type.lifecycle else ():
                 work.release(ref, Slot(key, column))
+    with _kept_as_written(work, state, fields):
+        result = state.invoke_statement()
     deleted = result.rowcount if isinstance(result, CursorResult) else -1
     left = _keep_remaining(work, state, mapper, fields, before)
     if deleted < len(before) - left and _may_hide_rows(state, mapper):
@@ -377,6 +382,36 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
         work.frame.reports += [Report(slot, [ref], ()) for slot, ref in freed]
     files.keep(state.session, work)
     return result
+
+
+@contextmanager
+def _kept_as_written(work: Work, state: ORMExecuteState, fields: Sequence[Field]) -> Generator[None]:
+    """Keep what a statement has written before it failed.
+
+    Most databases run a statement with several rows of parameters row by row, and some go on with
+    the transaction after an error. The application may commit the rows that were written.
+    """
+    try:
+        yield
+    except Exception:
+        with suppress(Exception):  # the transaction cannot go on, so none of the rows stays
+            _keep_written(work, state, fields)
+        raise
+
+
+def _keep_written(work: Work, state: ORMExecuteState, fields: Sequence[Field]) -> None:
+    given = {applied.ref for applied in work.applied} - work.moved.keys()
+    dropped = set(work.frame.dropped)
+    with of_statement(state.execution_options):
+        there = named_by_rows(_connection(state), {one.column for one in fields}, given | dropped | work.moved.keys())
+    if there.isdisjoint(given) and there >= dropped:
+        return  # nothing was written
+    work.keep_only(there)
+    for ref in there & dropped:
+        work.frame.restore(ref)
+    _update_outbox(work, state)
+    session_files(state.session).keep(state.session, work)
+    work.frame = Frame()  # of which nothing is undone
 
 
 def _report(work: Work, values: Values, keys: Sequence[Key | None] | None, before: OwnedRows) -> None:
