@@ -25,7 +25,7 @@ from filerow._buffers import Buffer
 from filerow._document import Facts
 from filerow._execution.steps import Call
 from filerow._execution.threads import in_thread
-from filerow.exceptions import ContentError, FileStateError, IntegrityError
+from filerow.exceptions import ContentError, FileStateError, FileValidationError, IntegrityError
 
 ONE_REQUEST = 5 << 20
 """Up to this many bytes (5 MiB, S3's smallest part) go to the store in one request."""
@@ -424,6 +424,7 @@ def content_of(value: object) -> Content:
     Raises:
         ContentError: It is text, or nothing that yields bytes.
         FileNotFoundError: It is a path without a file.
+        FileValidationError: It is an upload, and the user chose no file: browsers send one without a name and bytes.
     """
     if isinstance(value, bytes | bytearray):
         return BytesContent(value)
@@ -434,7 +435,7 @@ def content_of(value: object) -> Content:
         return value
     if isinstance(value, os.PathLike):
         return PathContent(Path(os.fsdecode(value)))
-    upload = unwrap_upload(value)
+    upload = _from_upload(value)
     if upload is not None:
         return upload
     if callable(getattr(value, "read", None)):
@@ -478,6 +479,13 @@ def unwrap_upload(value: object) -> Content | None:
     claimed = getattr(value, "content_type", None)
     content.content_type = claimed if isinstance(claimed, str) else None
     return content
+
+
+def _from_upload(value: object) -> Content | None:
+    upload = unwrap_upload(value)
+    if upload is not None and not upload.filename and upload.size == 0:
+        raise FileValidationError("a file is needed: the form's field was left empty", code="file-missing")
+    return upload
 
 
 def _from_reader(value: Any) -> Content:

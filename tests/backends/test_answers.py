@@ -235,6 +235,18 @@ def test_conditional_write_with_a_lost_answer_is_not_a_refusal(store: Store) -> 
         backend.put("free", b"y")
 
 
+# -- reads: no bytes of another place ----------------------------------------------------------------------------------
+
+
+def test_answer_to_a_range_that_is_the_whole_object_is_refused(store: Store) -> None:
+    backend, proxy = store
+    proxy.script = lambda asked: Answer(200, "first") if (asked.method, asked.action) == ("GET", "s3:GetObject") else None
+    with pytest.raises(StorageError, match="range"):
+        backend.read("a", 1, 3)
+    with pytest.raises(StorageError, match="range"):
+        list(backend.stream("a", 1, 3))
+
+
 # -- messages -----------------------------------------------------------------------------------------------------------
 
 

@@ -312,6 +312,8 @@ def test_empty_field_of_a_form_is_not_a_file() -> None:
             FileObject.from_upload(upload)
         with pytest.raises(FileValidationError, match="left empty"):
             FileObject.from_upload(upload, filename="avatar.png")
+        with pytest.raises(FileValidationError, match="left empty"):
+            FileObject(content=upload)
     with pytest.raises(FileValidationError, match="a file is needed") as missing:
         FileObject.from_upload(None)  # what FastAPI hands over for a field that may be missing
     assert (missing.value.code, missing.value.status_code) == ("file-missing", 422)

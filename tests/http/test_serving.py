@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from filerow import FileObject, storages
+from filerow import FileObject, FileObjectList, storages
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import FileStateError, IntegrityError, ObjectNotFoundError, UnsupportedOperationError
@@ -119,6 +119,16 @@ async def test_a_file_that_is_not_stored_cannot_be_served() -> None:
             serve(file)
         with pytest.raises(FileStateError, match="before it is stored"):
             await serve_async(file)
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, "answer 404"), (FileObjectList(), "not FileObjectList")])
+async def test_a_row_without_a_file_says_what_to_answer(value: Any, said: str) -> None:
+    for send in (serve, redirect, accelerate):
+        with pytest.raises(TypeError, match=said):
+            send(value)
+    for send_async in (serve_async, redirect_async):
+        with pytest.raises(TypeError, match=said):
+            await send_async(value)
 
 
 def test_the_application_chooses_how_long_it_is_kept() -> None:

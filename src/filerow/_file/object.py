@@ -210,14 +210,11 @@ class FileObject:
         """
         if upload is None:
             raise FileValidationError("a file is needed: the form has none in this field", code="file-missing")
-        found = unwrap_upload(upload)
-        if found is None:
+        if unwrap_upload(upload) is None:
             kind = type(upload).__name__
             hint = f"; {ENCTYPE_NEEDED}" if isinstance(upload, str) else ""
             msg = f"from_upload() takes a web framework's upload, not {kind}; pass other content as FileObject(content=...)"
             raise ContentError(msg + hint)
-        if not found.filename and found.size == 0:
-            raise FileValidationError("a file is needed: the form's field was left empty", code="file-missing")
         return cls(backend=backend, filename=filename, metadata=metadata, content=upload)
 
     @classmethod

@@ -58,6 +58,7 @@ def serve(
             browser then asks each time, and gets 304 if it has this version.
 
     Raises:
+        TypeError: There is no file.
         FileStateError: The file is not stored.
         VariantError: The variant cannot be made.
     """
@@ -121,7 +122,7 @@ def redirect(
     if isinstance(file, Variant):
         url = file.sign(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as)
     else:
-        url = file.sign(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
+        url = _one(file).sign(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
     return _redirected(url, method, cache_control)
 
 
@@ -141,7 +142,9 @@ async def redirect_async(
     if isinstance(file, Variant):
         url = await file.sign_async(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as)
     else:
-        url = await file.sign_async(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
+        url = await _one(file).sign_async(
+            expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline
+        )
     return _redirected(url, method, cache_control)
 
 
@@ -211,8 +214,17 @@ def _shown(
     return whole(content, method, (*safe, _RESOURCE_POLICY, *identity))
 
 
+def _one(file: object) -> FileObject:
+    """Refuse what is not a file, such as the value of a column without one."""
+    if isinstance(file, FileObject):
+        return file
+    if file is None:
+        raise TypeError("there is no file to send, for the row has none: answer 404 if row.file is None")
+    raise TypeError(f"one stored file can be sent, not {type(file).__name__}")
+
+
 def _stored(file: FileObject) -> Facts:
-    facts = facts_of(file)
+    facts = facts_of(_one(file))
     if file.has_pending_data or not facts.path:
         raise FileStateError(f"{file!r} cannot be served before it is stored; commit its row's session, or call save()")
     return facts

@@ -411,7 +411,7 @@ class FSSpecBackend(StorageBackend):
         if limits and self._flavour.one_refusal:  # to read past the end is refused, too, and a folder is an empty file
             return b"".join(self._stream(path, start, end, _RANGE))
         try:
-            return bytes(self._client.cat_file(name, **limits))
+            found = bytes(self._client.cat_file(name, **limits))
         except FileNotFoundError:
             raise
         except PermissionError as error:
@@ -424,6 +424,14 @@ class FSSpecBackend(StorageBackend):
             if limits and info.size is not None and start >= info.size:
                 return b""
             raise
+        self._expect_no_more(path, len(found), start, end)
+        return found
+
+    def _expect_no_more(self, path: str, got: int, start: int, end: int | None) -> None:
+        """Refuse more than the range that was asked for: s3fs takes the whole object for it."""
+        if end is not None and got > end - start:
+            text = f"the store sent {got} bytes where {end - start} were asked for; does what stands before it know ranges?"
+            raise StorageError(text, operation="read", backend=self._key, path=path)
 
     def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
         size = self._head(path).size or 0
@@ -440,7 +448,9 @@ class FSSpecBackend(StorageBackend):
     def _stream_ranges(self, path: str, start: int, end: int, chunk_size: int) -> Iterator[bytes]:
         step = max(chunk_size, _RANGE)
         for first in range(start, end, step):
-            block = self._client.cat_file(self._at(path), start=first, end=min(first + step, end))
+            last = min(first + step, end)
+            block = self._client.cat_file(self._at(path), start=first, end=last)
+            self._expect_no_more(path, len(block), first, last)
             for at in range(0, len(block), chunk_size):
                 yield bytes(block[at : at + chunk_size])
 
