@@ -125,7 +125,8 @@ class StorageError(FilerowError):
 
     Args:
         message: What went wrong and what to do about it.
-        operation: The operation that failed: ``put``, ``read``, ``head``, ``delete``, ``copy``, ``list``, ``sign``, ``url``.
+        operation: The operation that failed: ``put``, ``read``, ``head``, ``delete``, ``copy``, ``list``, ``sign``, ``url``,
+            ``connect``.
         backend: The key of the backend.
         path: The path of the object inside the backend; empty when the operation has none.
     """
@@ -203,7 +204,7 @@ class BackendExistsError(RegistryError, ValueError):
 class ConfigurationError(RegistryError, ValueError):
     """A setting of a backend is missing or wrong.
 
-    The message says where it was written, and never what it is.
+    The message says where it was written, and shows no secret.
     """
 
 

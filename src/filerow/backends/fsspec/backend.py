@@ -47,7 +47,7 @@ from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends._url_options import plain_options
 from filerow.backends.base import StorageBackend
-from filerow.backends.fsspec.errors import meaning_of, words_of
+from filerow.backends.fsspec.errors import meaning_of, not_connected, words_of
 from filerow.exceptions import InvalidOptionError, InvalidPathError, StorageError, UnsupportedOperationError
 
 with needs("fsspec", "FSSpecBackend"):
@@ -97,6 +97,7 @@ class FSSpecBackend(StorageBackend):
     Raises:
         ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is not a positive number.
         TypeError: Options with a filesystem that is built already, or that neither it nor its client has.
+        StorageError: The server of ``ftp`` or ``sftp``, to which fsspec connects at once, cannot be reached or refuses the login.
         UnsupportedOperationError: ``public_endpoint=`` for a filesystem whose URLs cannot be made for another host; or the
             filesystem takes no ``encryption``, ``acl`` or ``checksum``.
 
@@ -133,7 +134,12 @@ class FSSpecBackend(StorageBackend):
         if isinstance(fs, str):
             self._flavour = flavour_of(scheme_of(fs))
             options = _merged(options, self._flavour.write_options(key, *asked_of))
-            self._fs, root = opened(fs, self._flavour, options, timeout)
+            try:
+                self._fs, root = opened(fs, self._flavour, options, timeout)
+            except (ImportError, TypeError, ValueError):
+                raise
+            except Exception as error:  # some connect at once, by clients with errors of their own
+                raise not_connected(error, key, fs, options) from error
             if not isinstance(self._flavour, type(known := flavour_of(protocol_of(self._fs)))):
                 self._flavour = known  # a filesystem may be registered under names that it does not know
                 known.set_up(self._fs, None)

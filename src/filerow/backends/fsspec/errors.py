@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 from filerow.backends._answers import code_in, meaning_of_answer
 from filerow.backends._deadlines import is_timeout
-from filerow.backends._foreign import is_portable
+from filerow.backends._foreign import clean_message, is_portable, secrets_of
 from filerow.backends._status import answer_in, code_of, status_of
 from filerow.exceptions import (
     ForkedProcessError,
@@ -86,3 +88,34 @@ def _by_words(error: BaseException, text: str, operation: str, path: str) -> tup
     if path and not is_portable(path) and operation not in {"put", "list"}:
         return InvalidPathError, f"the filesystem cannot have a file under such a name: {text}"
     return StorageError, text
+
+
+# -- the first connection ------------------------------------------------------------------------------------------------------
+
+_LOGIN = ("AuthenticationException", "LogonFailure", "SMBAuthenticationError")
+
+
+def not_connected(error: BaseException, key: str, url: str, options: Mapping[str, Any]) -> StorageError:
+    """Return the error of a backend that cannot be made, for want of a connection.
+
+    Args:
+        error: What the filesystem raised.
+        key: The backend's key.
+        url: Its URL or protocol.
+        options: Those of the filesystem.
+    """
+    parts = urlsplit(url if "://" in url else f"{url}://")
+    host = parts.netloc.rpartition("@")[2] or str(options.get("host", ""))
+    where = f"{parts.scheme}://{host}"
+    password = (parts.password,) if parts.password else ()
+    text = clean_message(words_of(error), (*secrets_of(options), *password))
+    if isinstance(error, PermissionError) or str(error).startswith("530") or type(error).__name__ in _LOGIN:
+        kind: type[StorageError] = StoragePermissionError
+        why = "it refused the login; are username and password, or the key, right?"
+    elif isinstance(error, FileNotFoundError):
+        kind, why = StorageError, "a file that an option names is missing"
+    else:
+        kind = StorageTimeoutError if is_timeout(error) else StorageError
+        why = "it could not be reached; does it run, are host= and port= right, and does no firewall lie between?"
+    message = f"no connection to {where}, which fsspec makes with the backend: {why} ({text})"
+    return kind(message, operation="connect", backend=key)
