@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -63,6 +64,30 @@ def test_names_are_made_safe_and_numbered() -> None:
     )  # fmt: skip
     with zipfile.ZipFile(io.BytesIO(b"".join(archive))) as found:
         assert tuple(found.namelist()) == archive.names
+
+
+def test_names_can_be_extracted_on_every_system() -> None:
+    names = ["CON.txt", "nul", "lpt1 .a.b", "conference.txt", "notes.txt:hidden", 'q?*<>|".txt', "end.. ", "?"]
+    assert zip_files(map(stored, names)).names == (
+        "_CON.txt", "_nul", "_lpt1 .a.b", "conference.txt", "notes.txt_hidden", "q______.txt", "end", "_",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["雪" * 100 + ".jpeg", "é" * 200, f"a.{'b' * 250}"])
+def test_numbered_names_are_no_longer_than_a_disk_takes(name: str) -> None:
+    names = zip_files(map(stored, [name] * 12)).names
+    assert len(set(names)) == 12
+    assert all(len(one.encode()) <= 255 for one in names)
+    assert names[0].endswith(".jpeg") == names[11].endswith(" (12).jpeg") == name.endswith(".jpeg")
+
+
+def test_many_files_of_one_name_are_numbered_in_no_time() -> None:
+    file = stored("photo.jpg")
+    seen: list[str] = list(zip_files([file] * 3000).names)
+    assert seen[-1] == "photo (3000).jpg"
+    start = time.process_time()
+    zip_files([file] * 12_000)
+    assert time.process_time() - start < 3, "it once took a time that grew with the square of their number"
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])

@@ -6,6 +6,7 @@ its progress.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from posixpath import splitext
 from typing import Any
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from filerow._execution.threads import following, in_thread
 from filerow._file.object import FileObject, FileState
-from filerow._paths import clean_filename
+from filerow._paths import MAX_FILENAME_BYTES, clean_filename
 from filerow._requirements import needs
 from filerow.exceptions import FileStateError
 
@@ -23,6 +24,12 @@ with needs("zip", "filerow.ext.zip"):
 __all__ = ("ZipArchive", "zip_files")
 
 _CHUNK = 1 << 18
+
+_LONGEST_EXTENSION = 20
+
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]')
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d) *(?:\.|\Z)", re.IGNORECASE)
+"""What Windows takes for a device, whatever its extension."""
 
 
 class ZipArchive:
@@ -47,7 +54,7 @@ class ZipArchive:
                 raise TypeError(f"a ZIP archive is made of FileObject, not {type(file).__name__}")
             if file.state in {FileState.PENDING, FileState.DELETED}:
                 raise FileStateError(f"{file!r} is not stored yet; commit its row, or call save()")
-        self.names: tuple[str, ...] = tuple(_numbered([clean_filename(file.filename) for file in self._files]))
+        self.names: tuple[str, ...] = tuple(_numbered([_portable(file.filename) for file in self._files]))
         self.size: int | None = len(self._stream()) if all(file.size is not None for file in self._files) else None
 
     def _stream(self) -> ZipStream:
@@ -91,7 +98,7 @@ class ZipArchive:
 def zip_files(files: Iterable[FileObject]) -> ZipArchive:
     """Return a ZIP archive of stored files, to send as a response.
 
-    Names are made safe, kept in UTF-8, and numbered where two are alike: ``a.txt``, ``a (2).txt``.
+    Names are made safe, also for Windows, kept in UTF-8, and numbered where two are alike: ``a.txt``, ``a (2).txt``.
 
     Args:
         files: The files; nothing is read yet.
@@ -107,14 +114,27 @@ def _bytes_of(file: FileObject) -> Iterator[bytes]:
     yield from file.stream(chunk_size=_CHUNK)
 
 
+def _portable(filename: str) -> str:
+    """Return a name that a file can have on every system."""
+    name = _NOT_ON_WINDOWS.sub("_", clean_filename(filename)).rstrip(". ") or clean_filename(None)
+    return f"_{name}" if _DEVICE.match(name) else name
+
+
 def _numbered(names: Iterable[str]) -> Iterator[str]:
     """Number names that are alike, also on disks that ignore case."""
     seen: set[str] = set()
+    last: dict[str, int] = {}
     for name in names:
-        stem, extension = splitext(name)
-        number, free = 1, name
+        stem, extension = splitext(name) if len(splitext(name)[1]) <= _LONGEST_EXTENSION else (name, "")
+        number, free = last.get(name.casefold(), 1), _of_length(stem, extension)
         while free.casefold() in seen:
             number += 1
-            free = f"{stem} ({number}){extension}"
+            free = _of_length(stem, f" ({number}){extension}")
+        last[name.casefold()] = number
         seen.add(free.casefold())
         yield free
+
+
+def _of_length(stem: str, end: str) -> str:
+    """Return a name, cut where a filesystem would refuse it."""
+    return stem.encode()[: MAX_FILENAME_BYTES - len(end.encode())].decode(errors="ignore") + end
