@@ -172,10 +172,15 @@ async def test_a_handler_without_a_response_model_shows_the_view(world: World) -
     def encoded() -> JSONResponse:
         return JSONResponse(jsonable_encoder({"file": file}))
 
+    @app.get("/typed")
+    def typed() -> dict[str, Any]:
+        return {"file": file, "pages": FileObjectList([file])}
+
     view = TypeAdapter(FileObject).dump_python(file, mode="json")
     assert (await ask(app, "GET", "/dict")).json() == {"file": view, "pages": [view]}
     assert (await ask(app, "GET", "/row")).json()["file"] == view
     assert (await ask(app, "GET", "/encoded")).json() == {"file": view}
+    assert (await ask(app, "GET", "/typed")).json() == {"file": view, "pages": [view]}
 
 
 async def test_a_json_response_takes_the_view_and_refuses_a_file(world: World) -> None:

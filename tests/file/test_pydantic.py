@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Optional
@@ -11,7 +13,7 @@ from typing import Annotated, Any, Optional
 import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, computed_field
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 from sqlalchemy import create_engine
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -209,6 +211,32 @@ def test_documents_pass_where_the_code_asks_for_them(everything: Everything) -> 
 def test_a_broken_document_is_a_validation_error() -> None:
     with pytest.raises(ValidationError, match="names its backend and its path"):
         TypeAdapter(FileObject).validate_python({"v": 1}, context=TRUSTED)
+
+
+class Loose(BaseModel):
+    anything: Any
+    mapping: dict[str, Any] = {}
+
+
+def test_a_field_of_any_type_shows_the_public_view(file: FileObject) -> None:
+    view = TypeAdapter(FileObject).dump_python(file, mode="json")
+    loose = Loose(anything=file, mapping={"files": FileObjectList([file])})
+    shown = {"anything": view, "mapping": {"files": [view]}}
+    assert json.loads(loose.model_dump_json()) == loose.model_dump(mode="json") == shown
+    assert loose.model_dump()["anything"] is file
+    assert json.loads(to_json([file])) == to_jsonable_python([file]) == [view]
+    assert json.loads(TypeAdapter(FileObject).dump_json(file, serialize_as_any=True)) == view
+    assert "backend" not in view
+    assert "path" not in view
+
+
+def test_attributes_can_be_looked_at_without_pydantic() -> None:
+    code = (
+        "import inspect, sys; sys.modules['pydantic_core'] = None\n"
+        "from filerow import FileObject; inspect.getmembers(FileObject)\n"
+        "assert not hasattr(FileObject(content=b'x'), '__pydantic_serializer__')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_default_that_is_not_a_file_is_shown_as_it_is() -> None:

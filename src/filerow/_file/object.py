@@ -119,6 +119,17 @@ class Shown(NamedTuple):
 UNSHOWN = Shown()
 
 
+class _Serializer:
+    """What pydantic asks a value for whose type it does not know; made when it asks."""
+
+    def __get__(self, instance: object, owner: type[FileObject]) -> Any:
+        try:
+            from filerow._file.pydantic import serializer_for
+        except ImportError as error:  # nobody but pydantic wants it
+            raise AttributeError("__pydantic_serializer__") from error
+        return serializer_for(owner)
+
+
 class FileObject:
     """A file: facts that the row keeps as JSON, and bytes that a backend keeps.
 
@@ -1087,6 +1098,8 @@ class FileObject:
         return Copy(facts, backend, backend, path, variants=self._shown.variants)
 
     # -- pydantic ------------------------------------------------------------------------------------------------------
+
+    __pydantic_serializer__ = _Serializer()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

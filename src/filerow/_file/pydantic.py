@@ -31,7 +31,7 @@ from filerow._requirements import needs
 from filerow.exceptions import UntrustedDocumentError
 
 with needs("pydantic", "a file in a model of pydantic"):
-    from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+    from pydantic_core import CoreSchema, PydanticCustomError, SchemaSerializer, core_schema
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -62,6 +62,19 @@ def core_schema_for(cls: type[FileObject], show: View | None = None) -> CoreSche
             partial(_serialize, show or FileObject.public_view), info_arg=True
         ),
     )
+
+
+_serializers: dict[type[FileObject], SchemaSerializer] = {}
+
+
+def serializer_for(cls: type[FileObject]) -> SchemaSerializer:
+    """Return what writes files where a field's type does not say that it has them.
+
+    That is in fields of type ``Any``, and with ``serialize_as_any=True``.
+    """
+    if cls not in _serializers:
+        _serializers[cls] = SchemaSerializer(core_schema_for(cls))
+    return _serializers[cls]
 
 
 def list_schema_for(cls: type[FileObjectList], handler: GetCoreSchemaHandler) -> CoreSchema:
