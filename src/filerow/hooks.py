@@ -115,7 +115,7 @@ def subscribe(*given: Any) -> Any:
 
     Raises:
         ValueError: There is no such kind.
-        TypeError: The subscriber cannot be called.
+        TypeError: The subscriber cannot be called, or nothing of it would run: a class, or a generator.
     """
     if len(given) == 1 and callable(given[0]):
         return _add(given[0], _KINDS)
@@ -141,7 +141,13 @@ def unsubscribe(function: Subscriber) -> None:
 def _add(function: S, kinds: Iterable[Kind]) -> S:
     if not callable(function):
         raise TypeError(f"a subscriber is a function that takes an event, not {type(function).__name__}")
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    ways = function, getattr(function, "__call__", None)  # noqa: B004
+    if isinstance(function, type) or any(map(inspect.isgeneratorfunction, ways)) or any(map(inspect.isasyncgenfunction, ways)):
+        what = "a class" if isinstance(function, type) else "a generator, of which nothing would run"
+        raise TypeError(
+            f"the subscriber {_name_of(function)} is {what}; write a function, or subscribe an object that can be called"
+        )
+    is_async = any(map(inspect.iscoroutinefunction, ways))
     one = _Subscription(function, frozenset(kinds), _name_of(function), is_async)
     subscriptions[:] = [*(other for other in subscriptions if other.call != function), one]
     return function

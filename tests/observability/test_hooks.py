@@ -7,7 +7,9 @@ import functools
 import logging
 import threading
 import time
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine, delete, event, func, insert, select, text, update
@@ -395,6 +397,22 @@ def test_wrong_subscriptions_are_refused() -> None:
         hooks.subscribe("saved")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="not int"):
         hooks.subscribe("stored")(7)  # type: ignore[type-var]
+
+
+def test_what_would_never_run_is_refused() -> None:
+    def yields(event: hooks.Event) -> Iterator[None]:
+        yield
+
+    async def yields_async(event: hooks.Event) -> AsyncIterator[None]:
+        yield
+
+    class Index:
+        def __call__(self, event: hooks.Event) -> None: ...
+
+    for wrong in (yields, yields_async, partial(yields), Index):
+        with pytest.raises(TypeError, match=r"the subscriber .*(is a class|a generator).*write a function"):
+            hooks.subscribe("stored")(cast("Any", wrong))
+    assert not hooks.subscriptions
 
 
 @pytest.fixture
