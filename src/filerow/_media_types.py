@@ -19,6 +19,7 @@ EXCEL = "application/vnd.ms-excel"
 ENCRYPTED_OFFICE = "application/x-ooxml-protected"
 """A .docx, .xlsx or .pptx with a password, of which no name says which."""
 
+_AN_EXTENSION = re.compile(r"(?<=.)\.[a-z0-9]{1,10}\Z")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}\Z")  # RFC 6838, section 4.2
 LONGEST_TYPE = 512
 """Number of characters of a media type that are looked at."""
@@ -50,11 +51,16 @@ _ALIASES: dict[str, str] = {
     "image/jp2": "image/jpeg2000 image/jpeg2000-image image/x-jpeg2000-image",
     "image/vnd.ms-photo": "image/jxr",
     "image/vnd.dwg": "image/x-dwg application/acad application/x-acad application/dwg application/x-dwg",
-    "image/vnd.djvu": "image/x-djvu image/djvu",
+    "image/vnd.djvu": "image/x-djvu image/djvu image/vnd.djvu+multipage",
     "image/vnd-ms.dds": "image/x-dds image/vnd.ms-dds",
     "image/x-exr": "image/aces image/exr",
-    "image/x-canon-cr2": "image/x-dcraw",
+    "image/x-canon-cr2": "image/x-dcraw image/cr2",
+    "image/x-canon-cr3": "image/cr3",
     "image/x-adobe-dng": "image/dng",
+    "image/x-nikon-nef": "image/nef",
+    "image/x-sony-arw": "image/arw",
+    "image/x-pentax-pef": "image/pef",
+    "image/x-sun-raster": "image/x-cmu-raster",
     "image/wmf": "image/x-wmf application/x-msmetafile application/wmf",
     "image/emf": "image/x-emf application/x-emf application/emf",
     "image/x-portable-bitmap": "image/pbm",
@@ -68,12 +74,12 @@ _ALIASES: dict[str, str] = {
     "audio/wav": "audio/x-wav audio/wave audio/vnd.wave audio/x-pn-wav",
     "audio/flac": "audio/x-flac",
     "audio/mpeg": "audio/mp3 audio/x-mp3 audio/x-mpeg audio/mpeg3 audio/x-mpeg-3 audio/mpg audio/mp2",
-    "audio/mp4": "audio/x-m4a audio/m4a audio/mp4a-latm audio/x-mp4 audio/m4b audio/m4p",
+    "audio/mp4": "audio/x-m4a audio/m4a audio/mp4a-latm audio/x-mp4 audio/m4b audio/m4p audio/m4r",
     "audio/aac": "audio/x-aac audio/aacp audio/x-hx-aac-adts audio/vnd.dlna.adts",
     "audio/ogg": "audio/x-ogg audio/vorbis audio/x-vorbis audio/x-vorbis+ogg audio/opus audio/speex audio/x-speex "
     "audio/x-opus+ogg audio/x-flac+ogg audio/x-speex+ogg",
     "audio/aiff": "audio/x-aiff audio/aifc",
-    "audio/midi": "audio/mid audio/x-midi application/x-midi audio/x-mid",
+    "audio/midi": "audio/mid audio/x-midi application/x-midi audio/x-mid audio/sp-midi",
     "audio/amr": "audio/x-amr audio/amr-nb",
     "audio/basic": "audio/au audio/x-au audio/snd",
     "audio/x-caf": "audio/caf",
@@ -125,11 +131,13 @@ _ALIASES: dict[str, str] = {
     "application/x-7z-compressed": "application/7z application/x-7zip application/x-7z",
     "application/vnd.rar": "application/x-rar application/x-rar-compressed application/rar",
     "application/x-tar": "application/tar application/x-gtar application/x-ustar",
-    "application/x-bzip2": "application/x-bzip application/bzip2 application/x-bz2",
-    "application/x-xz": "application/xz",
-    "application/zstd": "application/x-zstd application/x-zstd-compressed",
-    "application/x-lz4": "application/lz4",
-    "application/x-lzip": "application/lzip",
+    "application/x-bzip2": "application/x-bzip application/bzip2 application/x-bz2 application/x-bzip-compressed-tar "
+    "application/x-bzip2-compressed-tar",
+    "application/x-xz": "application/xz application/x-xz-compressed-tar",
+    "application/zstd": "application/x-zstd application/x-zstd-compressed application/x-zstd-compressed-tar",
+    "application/x-lz4": "application/lz4 application/x-lz4-compressed-tar",
+    "application/x-lzip": "application/lzip application/x-lzip-compressed-tar",
+    "application/x-unix-archive": "application/x-archive",
     "application/vnd.ms-cab-compressed": "application/x-cab application/x-cab-compressed application/x-ms-cab",
     "application/vnd.debian.binary-package": "application/x-deb application/x-debian-package application/debian-package",
     "application/x-rpm": "application/x-redhat-package-manager application/x-rpm-package",
@@ -140,16 +148,24 @@ _ALIASES: dict[str, str] = {
     "application/x-apple-diskimage": "application/x-diskcopy",
     # the rest
     "application/vnd.microsoft.portable-executable": "application/x-msdownload application/x-dosexec application/x-exe "
-    "application/x-ms-dos-executable application/exe application/dos-exe application/x-winexe",
+    "application/x-ms-dos-executable application/exe application/dos-exe application/x-winexe application/x-msdos-program",
     "application/vnd.sqlite3": "application/x-sqlite3 application/sqlite3 application/sqlite application/x-sqlite",
     "application/x-executable": "application/x-elf application/x-sharedlib application/x-pie-executable application/x-object",
-    "application/java-vm": "application/x-java-applet application/x-java-class",
+    "application/java-vm": "application/x-java-applet application/x-java-class application/x-java",
     "application/vnd.apache.parquet": "application/x-parquet application/parquet",
     "application/x-hdf5": "application/x-hdf application/vnd.hdf5 application/hdf5",
     "application/fits": "image/fits",
     "application/x-shockwave-flash": "application/vnd.adobe.flash.movie",
     "application/x-ole-storage": "application/x-cfb application/cdfv2 application/cdfv2-corrupt application/x-cdf",
     "application/wasm": "application/x-wasm",
+    "application/x-msaccess": "application/msaccess application/vnd.ms-access",
+    "application/onenote": "application/msonenote",
+    "application/x-mobipocket-ebook": "application/vnd.amazon.mobi8-ebook application/vnd.amazon.ebook",
+    "application/vnd.rn-realmedia": "application/vnd.rn-realmedia-vbr",
+    "application/vnd.apple.pages": "application/x-iwork-pages-sffpages",
+    "application/vnd.apple.numbers": "application/x-iwork-numbers-sffnumbers",
+    "application/vnd.apple.keynote": "application/x-iwork-keynote-sffkey",
+    "application/vnd.oasis.opendocument.base": "application/vnd.oasis.opendocument.database",
     # types that no first bytes prove
     TSV: "text/tsv application/tsv",
     CSV: "text/x-csv application/csv application/x-csv text/comma-separated-values text/x-comma-separated-values",
@@ -162,6 +178,18 @@ _ALIASES: dict[str, str] = {
     "text/css": "",
     "text/plain": "",
     "application/yaml": "application/x-yaml text/yaml text/x-yaml",
+    "application/toml": "application/x-toml text/toml text/x-toml",
+    "application/sql": "application/x-sql text/sql text/x-sql",
+    "application/x-ndjson": "application/ndjson application/jsonl application/jsonlines application/json-lines text/jsonl",
+    "application/x-subrip": "application/srt text/srt text/x-srt",
+    "text/x-ssa": "text/x-ass",
+    "application/x-tex": "text/x-tex text/tex",
+    "text/x-rst": "text/prs.fallenstein.rst text/rst",
+    "text/x-diff": "text/diff text/x-patch text/patch",
+    "application/x-pkcs12": "application/pkcs12",
+    "model/stl": "application/sla application/vnd.ms-pki.stl application/stl",
+    "model/step": "application/step",
+    "model/iges": "application/iges",
 }
 _CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()}
 
@@ -209,9 +237,25 @@ _EXTENSIONS: dict[str, str] = {
     ".sqlite3": "application/vnd.sqlite3", ".swf": "application/x-shockwave-flash", ".tar": "application/x-tar",
     ".usdz": "model/vnd.usdz+zip", ".vsd": "application/vnd.visio", ".wasm": "application/wasm", ".xls": EXCEL,
     ".xz": "application/x-xz", ".zip": "application/zip",
+    # text, and other files that no bytes prove
+    ".ass": "text/x-ssa", ".atom": "application/atom+xml", ".bib": "text/x-bibtex", ".cfg": "text/plain", ".conf": "text/plain",
+    ".css": "text/css", ".diff": "text/x-diff", ".eml": "message/rfc822", ".gltf": "model/gltf+json",
+    ".gpx": "application/gpx+xml", ".htm": "text/html", ".html": "text/html", ".iges": "model/iges", ".igs": "model/iges",
+    ".ini": "text/plain",
+    ".ipynb": "application/x-ipynb+json", ".iso": "application/x-iso9660-image", ".js": "text/javascript",
+    ".json5": "application/json5", ".jsonl": "application/x-ndjson", ".jsonld": "application/ld+json",
+    ".key": "application/vnd.apple.keynote", ".numbers": "application/vnd.apple.numbers", ".pages": "application/vnd.apple.pages",
+    ".kml": "application/vnd.google-earth.kml+xml", ".m3u8": "application/vnd.apple.mpegurl", ".mbox": "application/mbox",
+    ".mjs": "text/javascript", ".mtl": "model/mtl", ".ndjson": "application/x-ndjson", ".obj": "model/obj",
+    ".p12": "application/x-pkcs12", ".p7m": "application/pkcs7-mime", ".p7s": "application/pkcs7-signature",
+    ".patch": "text/x-diff", ".pfx": "application/x-pkcs12", ".py": "text/x-python", ".rss": "application/rss+xml",
+    ".rst": "text/x-rst", ".sql": "application/sql", ".srt": "application/x-subrip", ".ssa": "text/x-ssa", ".step": "model/step",
+    ".stl": "model/stl", ".stp": "model/step", ".tex": "application/x-tex", ".toml": "application/toml",
+    ".torrent": "application/x-bittorrent", ".ts": "video/mp2t", ".xhtml": "application/xhtml+xml", ".xml": "text/xml",
 }  # fmt: skip
 
 _OLE = "application/x-ole-storage"
+_IWORK = "application/x-iwork"
 _WITH_MACROS = frozenset({_DOCM, _DOTM, _XLSM, _XLTM, _XLSB, _PPTM, _POTM, _PPSM})
 REFINED: dict[str, frozenset[str]] = {
     ENCRYPTED_OFFICE: frozenset({_DOCX, _DOTX, _XLSX, _XLTX, _PPTX, _POTX, _PPSX}) | _WITH_MACROS,
@@ -222,6 +266,8 @@ REFINED: dict[str, frozenset[str]] = {
     _XLSM: frozenset({_XLTM, _XLAM}),
     _PPTM: frozenset({_POTM, _PPSM}),
     _OLE: frozenset({"application/vnd.visio", "application/vnd.ms-publisher", "application/vnd.ms-project"}),
+    _IWORK: frozenset({"application/vnd.apple.pages", "application/vnd.apple.numbers", "application/vnd.apple.keynote"}),
+    "application/x-hdf5": frozenset({"application/x-netcdf"}),
     "image/tiff": frozenset({"image/x-adobe-dng", "image/x-nikon-nef", "image/x-sony-arw", "image/x-pentax-pef"}),
 }
 """By the type that the bytes prove: its subtypes that only a name or a claim distinguishes, none of them more dangerous."""
@@ -230,7 +276,7 @@ _OFFICE = frozenset({
     "application/msword", EXCEL, "application/vnd.ms-powerpoint", "application/rtf", CSV, _XLAM,
     "application/vnd.ms-visio.drawing",
     *REFINED, *REFINED[ENCRYPTED_OFFICE], *REFINED[_OLE],
-}) - {"image/tiff"}  # fmt: skip
+}) - {"image/tiff", "application/x-hdf5", _IWORK}  # fmt: skip
 _MP4 = (
     "audio/mp4",
     "audio/quicktime",
@@ -249,6 +295,12 @@ _LOOKED_INTO = (
     frozenset({"audio/x-ms-wma", "video/x-ms-wmv", "video/x-ms-asf"}),
     frozenset({"image/heic", "image/heif", "image/heic-sequence", "image/heif-sequence", "image/avif"}),
     frozenset({"image/png", "image/apng"}),
+    frozenset({"audio/mpeg", "video/mpeg"}),
+    frozenset({"application/x-netcdf", "application/x-hdf5"}),
+    # extensions that Linux knows two types of
+    frozenset({"font/otf", "application/vnd.oasis.opendocument.formula-template"}),
+    frozenset({"audio/x-wavpack", "application/vnd.wv.csp+wbxml"}),
+    frozenset({"image/jpx", "application/x-jbuilder-project"}),
     frozenset({"application/msword", "application/rtf"}),
 )
 """Containers whose names say less than what is in them: browsers call them by their extensions."""
@@ -261,7 +313,10 @@ _FAMILIES = (
     frozenset({"image/x-icon", "image/x-win-bitmap"}),
     frozenset({"font/ttf", "font/otf", "font/sfnt", "font/collection", "font/woff", "font/woff2"}),
     frozenset({"application/java-archive", "application/vnd.android.package-archive", "application/x-xpinstall"}),
-    frozenset({"video/mp2t", OCTET_STREAM}),  # what browsers call TypeScript
+    # what browsers call TypeScript, and what Debian calls a film
+    frozenset({"video/mp2t", OCTET_STREAM, "text/vnd.trolltech.linguist", "text/vnd.qt.linguist", "model/vnd.mts"}),
+    frozenset({"application/pdf", "application/postscript"}),  # a drawing of Illustrator is either
+    frozenset({"application/vnd.rn-realmedia", "audio/vnd.rn-realaudio", "audio/x-pn-realaudio", "video/vnd.rn-realvideo"}),
     frozenset({
         "image/x-portable-bitmap", "image/x-portable-graymap", "image/x-portable-pixmap", "image/x-portable-anymap",
         "image/x-portable-arbitrarymap",
@@ -271,7 +326,7 @@ _ZIP = "application/zip"
 IN_ZIP = REFINED[ENCRYPTED_OFFICE] | {
     "application/vnd.ms-visio.drawing", "application/epub+zip", "application/java-archive",
     "application/vnd.android.package-archive", "application/vnd.google-earth.kmz", "image/openraster",
-    "model/3mf", "model/vnd.usdz+zip",
+    "model/3mf", "model/vnd.usdz+zip", _IWORK, *REFINED[_IWORK],
     *(f"{_ODF}{kind}{template}" for kind in ("text", "spreadsheet", "presentation", "graphics")
       for template in ("", "-template")),
 }  # fmt: skip
@@ -279,6 +334,9 @@ IN_ZIP = REFINED[ENCRYPTED_OFFICE] | {
 
 _GENERIC = frozenset({"application/gzip", "application/zip", _OLE})
 """What the bytes of many application types prove to be."""
+
+_ZIPPED = frozenset({SVG, "image/svg+xml-compressed"})
+"""What browsers call a ``.svgz``."""
 
 _TABLES = {".csv": CSV, ".tsv": TSV, ".tab": TSV}
 _OF_TABLES = frozenset({EXCEL, "text/plain"})
@@ -290,7 +348,7 @@ _VAGUE = frozenset({OCTET_STREAM, "application/x-compressed"})
 # Types whose files start with a signature: claiming one without it is not believed.
 _SIGNED = re.compile(
     r"^(image/|audio/|video/|font/|application/(pdf$|zip$|gzip$|x-7z|vnd\.rar$|rtf$|epub\+zip$|java-archive$|x-tar$|x-bzip2$|x-xz$|zstd$"
-    r"|vnd\.android\.package|vnd\.openxml|.*macroenabled\.12$|vnd\.oasis\.opendocument\.(?!.*flat)))"
+    r"|vnd\.apple\.(?:pages|numbers|keynote)$|vnd\.android\.package|vnd\.openxml|.*macroenabled\.12$|vnd\.oasis\.opendocument\.(?!.*flat)))"
 )
 
 
@@ -325,7 +383,8 @@ def claimed_type(claimed: str | None, filename: str) -> str:
     """
     hint = essence(claimed)
     if not hint or hint in _VAGUE:
-        found = by_extension(safe_extension(filename))
+        extension = _AN_EXTENSION.search(filename[-12:].lower())
+        found = known_extension(extension[0] if extension else "") or by_extension(safe_extension(filename))
         return hint if hint and found == OCTET_STREAM else found
     return _TABLES.get(safe_extension(filename), hint) if hint in _OF_TABLES else hint
 
@@ -355,6 +414,8 @@ def may_be_called(announced: str, actual: str) -> bool:
     if announced in {actual, OCTET_STREAM} or (actual in _GENERIC and announced.startswith("application/")):
         return True
     if announced == _ZIP and (actual in IN_ZIP or actual.startswith(_ODF)):
+        return True
+    if actual == "application/gzip" and announced in _ZIPPED:
         return True
     return any(announced in family and actual in family for family in _FAMILIES)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mimetypes
 import struct
 import zipfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filerow import FileObject, StoredObject
-from filerow._media_types import canonical, claimed_type, is_signed, known_names, may_be_called
+from filerow._media_types import by_extension, canonical, claimed_type, is_signed, known_names, may_be_called
 from filerow._validation.types import is_announced_honestly, recognised, sniff
 from filerow.exceptions import ContentTypeError
 from tests.corpus import FILES, samples
@@ -40,6 +41,9 @@ ALIASES = {
     "application/sqlite": "application/vnd.sqlite3",
     "application/ms-excel": "application/vnd.ms-excel", "application/parquet": "application/vnd.apache.parquet",
     "text/x-tab-separated-values": "text/tab-separated-values",
+    "application/jsonl": "application/x-ndjson", "application/ndjson": "application/x-ndjson", "text/toml": "application/toml",
+    "application/x-sql": "application/sql", "application/vnd.ms-access": "application/x-msaccess",
+    "application/x-xz-compressed-tar": "application/x-xz", "image/nef": "image/x-nikon-nef",
 }  # fmt: skip
 
 
@@ -105,7 +109,7 @@ def test_rule_that_can_match_nothing_is_refused_when_declared(wrong: str, right:
     "kind",
     ["*/*", "*", "image/*", "application/vnd.oasis.opendocument.*", "application/x-anything", "text/x-log", "model/*", "*/png",
      "x-world/x-vrml", "chemical/x-pdb", "image/svg+xml", "application/*+zip", "Image/PNG",
-     "text/css", "text/vtt", "text/calendar", "text/html", "application/xhtml+xml", "application/jsonl", "application/json5",
+     "text/css", "text/vtt", "text/calendar", "text/html", "application/xhtml+xml", "application/json5",
      "application/toml", "application/sql", "application/xfdf", "application/rdf+xml", "application/dicom", "model/stl",
      "application/aml", "application/x-font",
      "application/vnd.acme.report", "message/rfc822", "application/x-pdff", "text/troff", "application/ld+json"],
@@ -156,6 +160,8 @@ def test_a_browser_that_knows_no_better_calls_a_document_a_zip() -> None:
         ("text/plain", "image/svg+xml"),
         ("application/pdf", "text/html"), ("font/woff", "text/javascript"), ("video/webm", "application/octet-stream"),
         ("application/x-anything", "text/html"), ("application/x-anything", "image/svg+xml"),
+        ("image/x-anything", "image/svg+xml"), ("image/x-anything", "application/gzip"), ("image/svg+xml", "application/zip"),
+        ("image/png", "application/gzip"), ("application/gzip", "image/svg+xml"),
     ],
 )  # fmt: skip
 def test_no_family_holds_something_more_dangerous(announced: str, actual: str) -> None:
@@ -351,6 +357,61 @@ def test_text_is_what_its_name_says_where_a_browser_does_not(called: tuple[str, 
     assert StoredObject(content_types=[expected]).check(file).content_type == expected
 
 
+@pytest.mark.parametrize(
+    ("filename", "expected"),
+    [
+        ("a.jsonl", "application/x-ndjson"), ("a.ndjson", "application/x-ndjson"), ("a.toml", "application/toml"),
+        ("a.sql", "application/sql"), ("a.srt", "application/x-subrip"), ("a.ass", "text/x-ssa"),
+        ("a.gpx", "application/gpx+xml"),
+        ("a.kml", "application/vnd.google-earth.kml+xml"), ("a.xml", "text/xml"), ("A.XML", "text/xml"), ("a.html", "text/html"),
+        ("a.ipynb", "application/x-ipynb+json"), ("a.rst", "text/x-rst"), ("a.tex", "application/x-tex"),
+        ("a.eml", "message/rfc822"),
+        ("a.stl", "model/stl"), ("a.obj", "model/obj"), ("a.step", "model/step"), ("a.gltf", "model/gltf+json"),
+        ("a.iso", "application/x-iso9660-image"), ("a.torrent", "application/x-bittorrent"), ("a.p12", "application/x-pkcs12"),
+        ("a.js", "text/javascript"), ("a.ini", "text/plain"), ("a.ts", "application/octet-stream"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("claim", ["", "application/octet-stream"])
+def test_a_name_means_the_same_type_on_every_machine(
+    filename: str, expected: str, claim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = FileObject(filename=filename, content_type=claim, content=b"a text; or bytes\n")
+    for tables in ([], ["/etc/mime.types"]):  # a container has none
+        monkeypatch.setattr(mimetypes, "_db", mimetypes.MimeTypes(tables))
+        by_extension.cache_clear()
+        assert StoredObject().check(text).content_type == expected
+        assert StoredObject(content_types=[expected]).check(text).content_type == expected
+
+
+@pytest.mark.parametrize(
+    ("announced", "actual"),
+    [
+        # Linux, by its shared-mime-info or /etc/mime.types
+        ("application/x-xz-compressed-tar", "application/x-xz"), ("application/x-bzip-compressed-tar", "application/x-bzip2"),
+        ("application/x-zstd-compressed-tar", "application/zstd"), ("application/illustrator", "application/pdf"),
+        ("application/vnd.ms-access", "application/x-msaccess"), ("application/x-netcdf", "application/x-hdf5"),
+        ("application/geopackage+sqlite3", "application/vnd.sqlite3"), ("application/vnd.comicbook-rar", "application/vnd.rar"),
+        ("application/x-cb7", "application/x-7z-compressed"), ("application/x-blender", "application/zstd"),
+        ("application/vnd.amazon.mobi8-ebook", "application/x-mobipocket-ebook"), ("audio/x-m4r", "audio/mp4"),
+        ("audio/x-pn-realaudio", "application/vnd.rn-realmedia"), ("image/x-cmu-raster", "image/x-sun-raster"),
+        ("image/vnd.djvu+multipage", "image/vnd.djvu"),
+        ("application/x-msdos-program", "application/vnd.microsoft.portable-executable"),
+        ("text/vnd.trolltech.linguist", "video/mp2t"), ("model/vnd.mts", "video/mp2t"), ("audio/sp-midi", "audio/midi"),
+        ("application/vnd.oasis.opendocument.database", "application/vnd.oasis.opendocument.base"),
+        ("application/x-font-type1", "application/postscript"), ("image/x-samsung-srw", "image/tiff"),
+        # Chrome, Windows and macOS
+        ("image/svg+xml", "application/gzip"), ("application/postscript", "application/pdf"),
+        ("application/msaccess", "application/x-msaccess"),
+        ("image/nef", "image/tiff"), ("image/x-nikon-nef", "image/tiff"), ("application/msonenote", "application/onenote"),
+        ("application/x-webarchive", "application/x-bplist"),
+        # what messengers call a voice note
+        ("video/mpeg", "audio/mpeg"),
+    ],
+)  # fmt: skip
+def test_machines_have_many_names_for_a_file(announced: str, actual: str) -> None:
+    assert is_announced_honestly(claimed_type(announced, "a"), actual)
+
+
 def test_html_in_a_container_is_not_a_recording() -> None:
     for data, name in (
         (FTYP + HTML, "a.mp4"),
@@ -367,6 +428,28 @@ def test_document_with_macros_does_not_pass_as_one_without() -> None:
     for name in ("document.docm", "macros-called.docx"):
         with pytest.raises(ContentTypeError, match="macroenabled"):
             docx.check(FileObject(filename="a.docx", content_type=DOCX, content=(FILES / name).read_bytes()))
+
+
+@pytest.mark.parametrize("kind", ["pages", "numbers", "keynote"])
+@pytest.mark.parametrize("claim", ["", "{kind}", "application/zip"])
+def test_a_document_of_apple_is_known_by_its_parts_and_its_name(kind: str, claim: str) -> None:
+    document = a_zip({"preview.jpg": b"", "Index/Document.iwa": b"\0", "Metadata/Properties.plist": b""})
+    name, wanted = f"a.{'key' if kind == 'keynote' else kind}", f"application/vnd.apple.{kind}"
+    column = StoredObject(content_types=[wanted])
+    given = wanted if claim == "{kind}" else claim
+    if claim == "application/zip":  # by direct upload alone, where it is announced
+        assert is_announced_honestly(claim, wanted)
+        return
+    assert column.check(FileObject(filename=name, content_type=given, content=document)).content_type == wanted
+    assert StoredObject().check(FileObject(filename="a", content=document)).content_type == "application/x-iwork"
+    for other in (a_zip({"a": b""}), b"-----BEGIN PRIVATE KEY-----", HTML):
+        with pytest.raises(ContentTypeError):
+            column.check(FileObject(filename=name, content_type=given, content=other))
+
+
+def test_netcdf_4_is_hdf5_by_its_bytes() -> None:
+    file = FileObject(filename="a.nc", content=b"\x89HDF\r\n\x1a\n" + bytes(99))
+    assert StoredObject(content_types=["application/x-netcdf"]).check(file).content_type == "application/x-netcdf"
 
 
 def test_a_long_stream_is_judged_by_its_first_members() -> None:

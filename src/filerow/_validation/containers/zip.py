@@ -86,6 +86,12 @@ def _type_of(members: Sequence[_Member], read_at: ReadAt) -> str:
         return "application/java-archive"
     if "doc.kml" in by_name:
         return "application/vnd.google-earth.kmz"
+    return _by_kind_of_member(members)
+
+
+def _by_kind_of_member(members: Sequence[_Member]) -> str:
+    if any(member.name.startswith("Index/") and member.name.endswith(".iwa") for member in members):
+        return "application/x-iwork"  # Pages, Numbers or Keynote, which differ in their extension
     if members[0].name.endswith((".usdc", ".usda", ".usd")) and members[0].method == 0:
         return "model/vnd.usdz+zip"
     return _ZIP
