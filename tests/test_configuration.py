@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from pydantic import AnyUrl, BaseModel, ConfigDict, SecretStr
+from pydantic import AnyUrl, BaseModel, ConfigDict, SecretBytes, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from filerow import StorageRegistry
@@ -198,6 +198,14 @@ WRONG: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"a": {"url": "memory://", "default": SECRET}}, {}, r"a\.default must be true or false"),
     ({"docs": {"url": "s3://b", "region": "x"}}, {"X__DOCS__REGION__A": "x"}, r"X__DOCS__REGION__A needs a table"),
     ({"docs": {"url": "s3://b", "nonsense": SECRET}}, {}, r"backend 'docs': cannot build the store"),
+    (
+        {"docs": {"url": "s3://b", "retry_config": SECRET}},
+        {},
+        r"backend 'docs': retry_config must be a table of options, not str",
+    ),
+    ({}, {"X__DOCS__URL": "s3://b", "X__DOCS__CLIENT_OPTIONS": SECRET}, r"backend 'docs': client_options must be a table"),
+    ({"docs": {"url": "s3://b", "credential_provider": SECRET}}, {}, r"credential_provider= is a function .*, not str"),
+    ({}, {"X__DOCS": f'"s3://b?secret_access_key={SECRET}"'}, r"X__DOCS is not a URL"),
 ]
 
 
@@ -209,6 +217,36 @@ def test_a_wrong_setting_is_named_without_its_value(
         registry.configure({"good": "memory://", **given} if given else {}, environ=environ, prefix="X__")
     assert SECRET not in str(refused.value)
     assert not registry.registered_backends()
+
+
+def test_blanks_around_a_variable_do_not_count(registry: StorageRegistry) -> None:
+    environ = {
+        "FILEROW_BACKENDS__DOCS": " memory://\r\n",
+        "FILEROW_BACKENDS__DOCS__DELETES": "no\n",
+        "FILEROW_BACKENDS__OLD": " ",
+    }
+    made = registry.configure(environ=environ)
+    assert list(made) == ["docs"]
+    assert not registry.may_delete("docs")
+
+
+def test_no_url_that_is_none_shows_its_secrets(registry: StorageRegistry) -> None:
+    with pytest.raises(ValueError, match="is not a URL") as refused:
+        registry.register_backend(f'"s3://b?secret_access_key={SECRET}"', key="docs")
+    assert SECRET not in str(refused.value)
+
+
+def test_secret_bytes_of_pydantic_are_text(registry: StorageRegistry) -> None:
+    made = registry.configure({"docs": {**S3, "aws_secret_access_key": SecretBytes(SECRET.encode())}})
+    assert made["docs"].sign("x", SignRequest("GET", 60, signed_at=1.0)) == StorageRegistry().configure({"docs": S3})[
+        "docs"
+    ].sign("x", SignRequest("GET", 60, signed_at=1.0))
+
+
+def test_a_toml_file_of_windows_may_begin_with_a_mark(registry: StorageRegistry, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(TOML, "utf-8-sig")
+    assert sorted(registry.configure_from_toml(file)) == ["avatars", "docs"]
 
 
 def test_what_is_not_a_mapping_is_refused(registry: StorageRegistry) -> None:

@@ -50,7 +50,7 @@ class BackendSettings:
             url = str(url)
         if not isinstance(url, str):
             raise ConfigurationError(f"{entry.place} must be a URL as text, not {type(url).__name__}")
-        if "://" not in url:
+        if "://" not in url or url[0] in "\"'":  # Docker keeps the quotes of a file of variables
             msg = f"{entry.place} is not a URL; write one such as 's3://bucket/prefix' or 'file:///absolute/path'"
             raise ConfigurationError(msg)
         return url
@@ -64,7 +64,7 @@ def read_toml(path: str | os.PathLike[str], section: str) -> Mapping[str, Any]:
         FileNotFoundError: The file does not exist.
     """
     try:
-        found: Any = tomllib.loads(Path(path).read_text("utf-8"))
+        found: Any = tomllib.loads(Path(path).read_text("utf-8-sig"))
     except ValueError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from None
     done = []
@@ -113,7 +113,8 @@ def variable_name(key: str) -> str:
 def _overlay(found: dict[str, BackendSettings], environ: Mapping[str, str], prefix: str) -> None:
     """Let variables add to settings, and win; an empty one counts as unset."""
     known = {variable_name(key): key for key in found}
-    for variable, text in environ.items():
+    for variable, given in environ.items():
+        text = given.strip()  # a file of variables often ends in a newline
         if not variable.startswith(prefix) or not text:
             continue
         name, _, option = variable.removeprefix(prefix).partition("__")

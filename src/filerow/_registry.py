@@ -174,7 +174,8 @@ class StorageRegistry:
 
         Raises:
             BackendExistsError: Another backend has one of the keys.
-            ConfigurationError: A setting is missing or wrong. The error says where it was written, not what it is.
+            ConfigurationError: A setting is missing or wrong. The error says where it was written, and shows no secret.
+            StorageError: A backend connects at once, and its server cannot be reached.
             ImportError: The extra that a kind of backend needs is not installed.
             UnsupportedOperationError: A column's ``stored_with`` needs what a backend does not support.
         """
@@ -429,7 +430,10 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
     scheme = urlsplit(url).scheme.lower()
     bare, found = split_url(url)
     if not scheme:
-        raise ValueError(f"{url!r} is not a URL; write file://{url if url.startswith('/') else '/absolute/path'} for a directory")
+        shown = shown_url(url)
+        raise ValueError(
+            f"{shown!r} is not a URL; write file://{shown if url.startswith('/') else '/absolute/path'} for a directory"
+        )
     if scheme == "file":
         from filerow.backends.local import LocalBackend
 

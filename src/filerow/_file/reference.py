@@ -87,6 +87,8 @@ def open_reference(token: str, *, audience: str, keys: Keys) -> Referenced:
 
 
 def _unsealed(token: str, keys: Keys) -> dict[str, Any]:
+    if not isinstance(token, str):
+        raise InvalidTokenError(f"a reference is text, not {type(token).__name__}")
     try:
         return keys.unseal(Purpose.REFERENCE, token)
     except ExpiredTokenError:

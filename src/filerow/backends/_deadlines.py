@@ -53,6 +53,8 @@ def with_types(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises:
         ValueError: A duration or a number is none.
     """
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{where} must be a table of options, not {type(options).__name__}")  # noqa: TRY004 - as below
     found: dict[str, Any] = {}
     for name, value in options.items():
         if isinstance(value, Mapping) and name == "backoff":

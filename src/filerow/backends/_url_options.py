@@ -194,8 +194,14 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def revealed(value: Any) -> Any:
-    """Return what pydantic's ``SecretStr`` hides; any other value as it is."""
+    """Return what pydantic's ``SecretStr`` or ``SecretBytes`` hides, as text.
+
+    Any other value is returned as it is.
+    """
     if isinstance(value, Mapping):
         return plain_options(value)
     reveal = getattr(value, "get_secret_value", None)
-    return reveal() if callable(reveal) else value
+    if not callable(reveal):
+        return value
+    found = reveal()
+    return found.decode() if isinstance(found, bytes) else found

@@ -49,9 +49,14 @@ class Provider:
 
     Args:
         given: The application's: a plain callable, or one that returns an awaitable. The latter runs on an event loop of its own.
+
+    Raises:
+        TypeError: It cannot be called.
     """
 
     def __init__(self, given: Callable[[], Any]) -> None:
+        if not callable(given):
+            raise TypeError(f"credential_provider= is a function that returns credentials, not {type(given).__name__}")
         self.given = given
 
     def __call__(self) -> Any:

@@ -136,7 +136,7 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
         given = with_connection_string(given)
     endpoint = url if scheme == "http" else _endpoint(kind, given)
     _check_address(url, scheme, endpoint)
-    named = {**_client_options(given), **(given.pop("client_options", None) or {})}
+    named = {**_client_options(given), **with_types(given.pop("client_options", None) or {}, "client_options")}
     client = {**obstore_limits(timeout), **with_types(named, "client_options")}
     if endpoint.lower().startswith("http://"):
         client.setdefault("allow_http", True)
