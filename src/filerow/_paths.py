@@ -47,6 +47,11 @@ _EXECUTED = re.compile(
     r"|osm|smil?|tei|x3dz?|xdp|xlf|xop|xpdl|xspf|[mc]?js|jsx|es|ecma|jse|vb[se]|wsf|ht[act]|htt|css|wasm|swf|mht|nws|mail"
     r"|appcache|(?:web)?manifest|webapp|rng|owl|odd|dbk|rsd?|wadl|srx|xdf|xpl|xvm|fo|ncx|mods|mets|its|yin|stpx|mime|art|sh"
     r"|php[0-9s]?|pht|phar|as[apchm]|as[pacm]x|ashx|cer|f?cgi|jspx?|jspf|jsw|jsv|cfc|pl|py|rb"
+    # as Apache's list of types has them: XML of all kinds, and mails
+    r"|1km|atom(?:cat|srv|svc)|bmed|ccmp|cdfx|cl|clue|cpl|csl|davmount|dd[2f]|distz?|dwd|emma|ent|e[st]3|fdt|gsheet|hal|held|ink"
+    r"|irp|lbe|lgr|link66|mads|maei|meta4|mod|mpkg|mrcx|musd|obgx|pkg|provx|rapd|relo|rif|rld?|rsat|r?sheet|rusd|s1h|scl|sdk[dm]"
+    r"|sens?mlx|shf|sls|sru|swidtag|td|teicorpus|tfi|u8(?:dsn|hdr|mdn|msg)|uis|uo|uvv?t|vpm|wbs|wif|wspolicy|xav|xc[as]|xdm"
+    r"|xdssc|xe[lr]|xmls|xns|xsm|zaz|zmm"
 )
 """What a browser executes or shows as a page, what a store guesses such a type from, and what a web server runs. A path goes
 without: the type that is stored says what the object is, and a download has its filename."""
