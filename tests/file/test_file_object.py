@@ -533,6 +533,13 @@ async def test_stream_yields_a_range_in_chunks(call: Call, start: int, end: int 
     assert b"".join(await call(file, "stream", start=start, end=end)) == data[expected]
 
 
+@pytest.mark.parametrize("size", [0, -1])
+async def test_stream_refuses_chunks_without_bytes(call: Call, size: int) -> None:
+    with pytest.raises(ValueError, match="chunk_size") as caught:
+        await call(stored(), "stream", chunk_size=size)
+    assert not isinstance(caught.value, StorageError)
+
+
 async def test_stream_refuses_a_negative_range(call: Call) -> None:
     with pytest.raises(ValueError, match="negative"):
         await call(stored(), "stream", -1)

@@ -201,7 +201,7 @@ class StorageBackend(Driver):
 
     def stream(self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
         """Yield the bytes ``[start, end)`` in chunks, in bounded memory."""
-        if _is_empty(start, end):
+        if _is_empty(start, end, chunk_size):
             return
         check_known_path(path, self._key, "read")
         with self._errors("read", path, streams=True) as observed:
@@ -212,7 +212,7 @@ class StorageBackend(Driver):
         self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20
     ) -> AsyncIterator[bytes]:
         """Iterate over an object's bytes; see :meth:`stream`."""
-        if _is_empty(start, end):
+        if _is_empty(start, end, chunk_size):
             return
         check_known_path(path, self._key, "read")
         chunks = self._stream_async(path, start, end, chunk_size)
@@ -434,7 +434,9 @@ def _check_content(content: object) -> None:
         raise ContentError("content is bytes, not str: encode text first, and open a file to store its content")
 
 
-def _is_empty(start: int, end: int | None) -> bool:
+def _is_empty(start: int, end: int | None, chunk_size: int = 1) -> bool:
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size is a number of bytes, at least 1, not {chunk_size}")
     if start < 0 or (end is not None and end < 0):
         raise ValueError(f"a range counts bytes from the start of the object, so it cannot be negative: start={start}, end={end}")
     return end is not None and end <= start
