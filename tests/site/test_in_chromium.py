@@ -71,6 +71,18 @@ def test_pages_fit_a_telephone(site: Path, tab: Page) -> None:
     assert not too_wide
 
 
+def test_no_window_cuts_text_off(site: Path, tab: Page) -> None:
+    """Furo hides what is wider than the window, so there is nothing to scroll either."""
+    cut = {}
+    for path in (site / "start.html", site / "frameworks.html"):
+        for width in (700, 900, 1050, 1080, 1200, WIDE, 1300, 1320, 1440, 1920):
+            show(tab, path, width=width)
+            over = "document.querySelector('article').getBoundingClientRect().right - document.documentElement.clientWidth"
+            if (missing := tab.evaluate(over)) > 0:
+                cut[path.name, width] = missing
+    assert not cut
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(site: Path, tab: Page, axe: str, theme: str) -> None:
     found: dict[str, set[str]] = {}
