@@ -62,16 +62,19 @@ OLD = {
     "starlette-admin": ("starlette-admin", "import filerow.ext.starlette_admin", "filerow.ext.starlette_admin"),
 }
 
-# By a module that is missing, the extra that needs it.
-MISSING = {
-    "adlfs": "adlfs",
-    "botocore": "cloudfront",
-    "cryptography": "cloudfront",
-    "fsspec": "fsspec",
-    "gcsfs": "gcsfs",
-    "pydantic_core": "pydantic",
-    "s3fs": "s3fs",
-}
+# Modules that are missing, each with an extra that needs it.
+MISSING = [
+    ("adlfs", "adlfs"),
+    ("anyio", "fastapi"),
+    ("anyio", "litestar"),
+    ("anyio", "starlette"),
+    ("botocore", "cloudfront"),
+    ("cryptography", "cloudfront"),
+    ("fsspec", "fsspec"),
+    ("gcsfs", "gcsfs"),
+    ("pydantic_core", "pydantic"),
+    ("s3fs", "s3fs"),
+]
 NO_PYDANTIC = (
     "import sys; sys.modules['pydantic'] = sys.modules['pydantic_core'] = None\n"
     "import filerow.ext.flask, filerow.ext.starlette, filerow.ext.msgspec, filerow.ext.litestar\n"
@@ -120,16 +123,16 @@ def test_all_is_all_extras() -> None:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What is said where a package is too old, by the extra's name; where it is missing, by ``no`` and its name."""
+    """What is said where a package is too old, by the extra's name; where a module is missing, by both names."""
     folder = tmp_path_factory.mktemp("programs")
     programs = {extra: code for extra, (_, code, _) in OLD.items()}
     for extra, (package, _, _) in OLD.items():
         metadata = folder / extra / f"{package.replace('-', '_')}-0.0.1.dist-info" / "METADATA"
         metadata.parent.mkdir(parents=True)
         metadata.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.1\n")
-    for module, extra in MISSING.items():
-        (folder / f"no {module}").mkdir()
-        programs[f"no {module}"] = f"import sys; sys.modules[{module!r}] = None\n{OLD[extra][1]}"
+    for module, extra in MISSING:
+        (folder / f"{extra} without {module}").mkdir()
+        programs[f"{extra} without {module}"] = f"import sys; sys.modules[{module!r}] = None\n{OLD[extra][1]}"
     (folder / "no pydantic at all").mkdir()
     return run({**programs, "no pydantic at all": NO_PYDANTIC}, folder)
 
@@ -141,11 +144,10 @@ def test_an_old_package_is_named_with_both_versions(extra: str, said: dict[str, 
     assert f"{wanted}pip install --upgrade 'filerow[{extra}]'\n" in said[extra]
 
 
-@pytest.mark.parametrize("module", MISSING)
-def test_a_missing_package_is_named_with_its_extra(module: str, said: dict[str, str]) -> None:
-    extra = MISSING[module]
+@pytest.mark.parametrize(("module", "extra"), MISSING)
+def test_a_missing_package_is_named_with_its_extra(module: str, extra: str, said: dict[str, str]) -> None:
     wanted = f"ImportError: {OLD[extra][2]} needs {' and '.join(EXTRAS[extra])}: pip install 'filerow[{extra}]' ("
-    assert wanted in said[f"no {module}"]
+    assert wanted in said[f"{extra} without {module}"]
 
 
 def test_files_need_no_pydantic(said: dict[str, str]) -> None:

@@ -34,7 +34,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._requirements import needs
-from filerow.ext._asgi import fixed, response_of
 from filerow.ext._static import SCRIPT
 from filerow.ext._uploads import carries_files, checked_async, is_upload, refuse_texts, required, target_of, uploads_to_mount
 from filerow.http._problem import gate_refusal
@@ -45,6 +44,7 @@ with needs("fastapi", "filerow.ext.fastapi"):
     from fastapi.params import Depends as Dependency
     from fastapi.routing import APIRoute
 
+    from filerow.ext._asgi import fixed, response_of
     from filerow.ext.starlette import StoredFileResponse, direct, install, send_script, signed
 
 if TYPE_CHECKING:

@@ -43,20 +43,6 @@ from filerow._file.object import FileObject
 from filerow._file.variant import Variant
 from filerow._media_types import OCTET_STREAM
 from filerow._requirements import needs
-from filerow.ext._asgi import (
-    Answer,
-    ASGIAnswers,
-    Receive,
-    Scope,
-    Send,
-    decoded,
-    fixed,
-    headers_of,
-    reply_of_route,
-    response_of,
-    send_reply,
-    streamed,
-)
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import bounded, payload_of, uploads_called, uploads_to_mount
 from filerow.http._problem import ANSWERED, gate_refusal, problem
@@ -70,6 +56,20 @@ with needs("litestar", "filerow.ext.litestar"):
     from litestar.plugins import InitPlugin, ReceiveRoutePlugin
     from litestar.routes import HTTPRoute
 
+    from filerow.ext._asgi import (
+        Answer,
+        ASGIAnswers,
+        Receive,
+        Scope,
+        Send,
+        decoded,
+        fixed,
+        headers_of,
+        reply_of_route,
+        response_of,
+        send_reply,
+        streamed,
+    )
     from filerow.ext._litestar_dtos import FileDTO, FileDTOPlugin, let_dtos_take_files
     from filerow.ext._litestar_forms import Uploaded, see_to_files
     from filerow.ext._litestar_types import DECODERS, ENCODERS, FileSchemaPlugin

@@ -35,20 +35,6 @@ from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._file.variant import Variant
 from filerow._requirements import needs
-from filerow.ext._asgi import (
-    Answer,
-    ASGIAnswers,
-    Receive,
-    Scope,
-    Send,
-    decoded,
-    fixed,
-    headers_of,
-    reply_of_route,
-    response_of,
-    send_reply,
-    streamed,
-)
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import bounded, checked_async, payload_of, target_of, uploads_called, uploads_in, uploads_to_mount
 from filerow.http._problem import ANSWERED, gate_refusal, problem
@@ -59,6 +45,21 @@ with needs("starlette", "filerow.ext.starlette"):
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
+
+    from filerow.ext._asgi import (
+        Answer,
+        ASGIAnswers,
+        Receive,
+        Scope,
+        Send,
+        decoded,
+        fixed,
+        headers_of,
+        reply_of_route,
+        response_of,
+        send_reply,
+        streamed,
+    )
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
