@@ -202,6 +202,19 @@ def test_a_clone_has_a_list_of_its_own(world: World, clone: Callable[[World, Car
     assert world.contents(twin.front) == START[:2]
 
 
+def test_a_clone_made_past_its_attributes_has_a_list_of_its_own(world: World) -> None:
+    row = world.add(title="a", file=world.file(b"a"), pages=[world.file(b"1"), world.file(b"2")])
+    world.session.refresh(row)
+    clone = Document()
+    clone.__dict__.update({name: value for name, value in row.__dict__.items() if name in {"title", "file", "pages"}})
+    world.session.add(clone)
+    world.session.commit()
+    assert world.contents(row.pages) == world.contents(clone.pages) == [b"1", b"2"]
+    clone.pages.pop()
+    world.session.commit()
+    assert world.contents(row.pages) == [b"1", b"2"]
+
+
 def test_a_list_on_two_columns_of_one_row_is_two_lists(world: World) -> None:
     card = world.add(Card, front=[world.file(content) for content in START])
     card.back = card.front

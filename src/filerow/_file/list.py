@@ -213,6 +213,17 @@ def own_list(files: object, state: Any, key: str) -> object:
     return files
 
 
+def list_in(state: Any, key: str) -> FileObjectList:
+    """Return the list that a row holds: a twin if it is another row's, or of none, for changes would be missed.
+
+    Whoever puts a list into the row's dictionary, such as a clone's, passes over SQLAlchemy.
+    """
+    files: FileObjectList = state.dict[key]
+    if files._parents.get(state) != key:
+        _give_twin(files, state, key)
+    return state.dict[key]  # type: ignore[no-any-return]
+
+
 def _give_twin(files: FileObjectList, state: Any, key: str) -> None:
     """Replace a row's shared list by one with the same files and base."""
     state.dict[key] = twin = FileObjectList(files)

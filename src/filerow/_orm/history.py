@@ -12,7 +12,7 @@ from weakref import ref
 
 from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
-from filerow._file.list import FileObjectList, base_of, is_shared, put_files, rebase
+from filerow._file.list import FileObjectList, base_of, is_shared, list_in, put_files, rebase
 from filerow._file.object import FileObject, FileState, loaded
 from filerow._orm.fields import Field, Slot, SlotChange, fields_of, files_in, key_names, row_fields_of
 from filerow._orm.merge import merged
@@ -112,7 +112,9 @@ def _tracked_list(state: InstanceState[Any], field: Field) -> Any:
     has made of it.
     """
     value = state.dict.get(field.key)
-    if not field.type.multiple or value is None or isinstance(value, FileObjectList):
+    if isinstance(value, FileObjectList):
+        return list_in(state, field.key)
+    if not field.type.multiple or value is None:
         return value
     ours = FileObjectList(value)
     attributes.set_attribute(state.obj(), field.key, ours)
