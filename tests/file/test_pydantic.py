@@ -218,16 +218,24 @@ class Loose(BaseModel):
     mapping: dict[str, Any] = {}
 
 
-def test_a_field_of_any_type_shows_the_public_view(file: FileObject) -> None:
+def test_a_field_of_any_type_shows_the_public_view_in_an_answer(file: FileObject) -> None:
     view = TypeAdapter(FileObject).dump_python(file, mode="json")
     loose = Loose(anything=file, mapping={"files": FileObjectList([file])})
     shown = {"anything": view, "mapping": {"files": [view]}}
-    assert json.loads(loose.model_dump_json()) == loose.model_dump(mode="json") == shown
+    assert json.loads(loose.model_dump_json(by_alias=True)) == loose.model_dump(mode="json", by_alias=True) == shown
     assert loose.model_dump()["anything"] is file
     assert json.loads(to_json([file])) == to_jsonable_python([file]) == [view]
-    assert json.loads(TypeAdapter(FileObject).dump_json(file, serialize_as_any=True)) == view
+    assert json.loads(TypeAdapter(FileObject).dump_json(file, serialize_as_any=True, by_alias=True)) == view
+    assert loose.model_dump(mode="json", context=TRUSTED)["anything"] == file.to_dict()
     assert "backend" not in view
     assert "path" not in view
+
+
+def test_a_field_of_any_type_sends_no_file_in_a_message(file: FileObject) -> None:
+    loose = Loose(anything=[file])
+    for dump in (loose.model_dump_json, partial(loose.model_dump, mode="json")):
+        with pytest.raises(PydanticSerializationError, match=r"FileObject .* such as Any.*to_reference\(\)"):
+            dump()
 
 
 def test_attributes_can_be_looked_at_without_pydantic() -> None:

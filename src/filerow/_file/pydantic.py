@@ -31,7 +31,7 @@ from filerow._requirements import needs
 from filerow.exceptions import UntrustedDocumentError
 
 with needs("pydantic", "a file in a model of pydantic"):
-    from pydantic_core import CoreSchema, PydanticCustomError, SchemaSerializer, core_schema
+    from pydantic_core import CoreSchema, PydanticCustomError, PydanticSerializationError, SchemaSerializer, core_schema
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -45,6 +45,12 @@ CONTEXT_KEY = "filerow"
 DOCUMENT = "document"
 
 _NOT_A_FILE = "Input should be a FileObject: make one with FileObject.from_upload(upload) or FileObject(content=...), not {given}"
+
+
+_UNTYPED = (
+    "a FileObject is where the type does not say so, such as Any: annotate it as FileObject, or pass file.public_view(); for a "
+    "task queue or another service pass file.to_reference()"
+)
 
 
 def core_schema_for(cls: type[FileObject], show: View | None = None) -> CoreSchema:
@@ -70,10 +76,11 @@ _serializers: dict[type[FileObject], SchemaSerializer] = {}
 def serializer_for(cls: type[FileObject]) -> SchemaSerializer:
     """Return what writes files where a field's type does not say that it has them.
 
-    That is in fields of type ``Any``, and with ``serialize_as_any=True``.
+    That is in fields of type ``Any``, and with ``serialize_as_any=True``. See :func:`_serialize_untyped`.
     """
     if cls not in _serializers:
-        _serializers[cls] = SchemaSerializer(core_schema_for(cls))
+        written = core_schema.plain_serializer_function_ser_schema(_serialize_untyped, info_arg=True)
+        _serializers[cls] = SchemaSerializer(core_schema.any_schema(serialization=written))
     return _serializers[cls]
 
 
@@ -106,6 +113,19 @@ def _serialize(show: View, value: object, info: core_schema.SerializationInfo[An
     if info.exclude_none:
         shown = {name: part for name, part in shown.items() if part is not None}
     return _selected(shown, info.include, info.exclude)
+
+
+def _serialize_untyped(value: FileObject, info: core_schema.SerializationInfo[Any]) -> object:
+    """Show a file in an answer, which web frameworks write by alias, and in nothing else.
+
+    What reads a message of a task queue could make no file of its public view.
+
+    Raises:
+        PydanticSerializationError: It is not an answer.
+    """
+    if info.mode_is_json() and not info.by_alias and not _asks_for_documents(info.context):
+        raise PydanticSerializationError(_UNTYPED)
+    return _serialize(FileObject.public_view, value, info)
 
 
 def _selected(shown: Mapping[str, Any], include: object, exclude: object) -> dict[str, Any]:
