@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import flask
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from flask.testing import FlaskClient
 from litestar import Litestar, post
 from litestar.enums import RequestEncodingType
@@ -192,6 +192,8 @@ def _coroutine(answer: object) -> Any:
         (lambda: (False, "why"), 403),
         (lambda: PlainTextResponse("pay first", 402), 402),
         (lambda: PlainTextResponse("hello"), 403),
+        (lambda: HTTPException(401), 401),
+        (lambda: PermissionError("no"), 403),
         (lambda: _coroutine(answer=False), 403),
         (lambda: _coroutine(_coroutine(answer=False)), 403),
         (lambda: _coroutine(answer=None), 200),

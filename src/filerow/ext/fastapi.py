@@ -43,6 +43,7 @@ with needs("fastapi", "filerow.ext.fastapi"):
     from fastapi.encoders import ENCODERS_BY_TYPE
     from fastapi.params import Depends as Dependency
     from fastapi.routing import APIRoute
+    from starlette.exceptions import HTTPException as StarletteHTTPException
 
     from filerow.ext._asgi import fixed, response_of
     from filerow.ext.starlette import StoredFileResponse, direct, install, send_script, signed
@@ -129,7 +130,7 @@ def routes(
         uploads: Direct uploads by name, each at ``{uploads_url}/{name}``. Default: none.
         uploads_url: Where direct uploads are mounted.
         authorize: A dependency, as a function or as ``Depends(...)``, for each direct upload: it raises if the user may not
-            upload, or returns a false value or a response. Required with ``uploads``.
+            upload, or returns a false value, a response or an exception. Required with ``uploads``.
         include_in_schema: Show the routes in OpenAPI.
 
     Raises:
@@ -191,15 +192,17 @@ def _refusing(dependency: Dependency) -> Callable[..., Any]:
 
     FastAPI ignores what a dependency returns.
 
-    Dependencies that allow the request return nothing, or a user, for example. A false value, a response, or an awaitable of one
-    of these refuses it.
+    Dependencies that allow the request return nothing, or a user, for example. A false value, a response, an exception, or an
+    awaitable of one of these refuses it.
     """
 
     async def refuse(found: Any = dependency) -> None:
         while isawaitable(found):  # FastAPI does not await what a plain function returns
             found = await found
-        if isinstance(found, Response):
+        if isinstance(found, Response | StarletteHTTPException):  # FastAPI's own is one of these
             raise _GateError(found.status_code if found.status_code >= 400 else 403)  # noqa: PLR2004 - errors begin there
+        if isinstance(found, BaseException):  # returned, where it was to be raised
+            raise _GateError(403)
         verdict = found[0] if isinstance(found, tuple) and found else found  # for example (False, "why")
         if verdict is not None and not verdict:
             raise _GateError(403)
