@@ -35,7 +35,7 @@
     │   ├── ExpiredTokenError         … it was ours, and is too old
     │   └── ClaimError                … also ValueError: the upload does not match its claim, or the claim was used before
     ├── VariantError                  a variant of an image cannot be made (code)
-    │   ├── RecipeError               … also ValueError: a recipe is wrong, or the path of its variant too long
+    │   ├── RecipeError               … also ValueError: a recipe is wrong, or its function fails
     │   ├── UndecodableError          … also ValueError: these bytes are not an image that can be decoded
     │   ├── VariantTooLargeError      … also ValueError: too many bytes, pixels or frames, or too much memory
     │   ├── VariantBusyError          … also TimeoutError: all workers were busy for too long
@@ -379,7 +379,7 @@ class VariantError(FilerowError):
 
 
 class RecipeError(VariantError, ValueError):
-    """A recipe is wrong, its function fails, or its variant has no valid path."""
+    """A recipe is wrong, or its function fails."""
 
     status_code = 500
     code = "recipe"

@@ -21,7 +21,7 @@ from filerow.http import problem
 from tests.direct.conftest import PNG, SECRET, Base, Document
 from tests.tokens import said_by, sealed
 
-SERVING = (Path(filerow.__file__).parents[2] / "docs" / "serving.md").read_text()
+EXPLAINED = (Path(filerow.__file__).parents[2] / "docs" / "problems.md").read_text()
 IMAGE = {"filename": "cat.png", "size": len(PNG), "content_type": "image/png"}
 NO_DIGEST = "sha256:" + "0" * 64
 
@@ -125,4 +125,4 @@ def test_a_refused_claim_says_why_for_translation(backend: MemoryBackend, case: 
         document = json.loads(reply.body)
         assert {key: document.get(key) for key in facts} == facts
         assert document["detail"] == str(error)
-    assert f"`{facts['code']}`" in SERVING, "every code is documented"
+    assert f"### {facts['code']}\n" in EXPLAINED, "the type of a problem leads to its code"

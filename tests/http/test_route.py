@@ -37,7 +37,7 @@ from filerow.exceptions import (
 from filerow.http import Reply, answer, answer_async, problem, receive, receive_async
 from tests.http.conftest import SECRET, arriving, parts, read
 
-SERVING = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+EXPLAINED = (Path(__file__).parents[2] / "docs" / "problems.md").read_text()
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -246,7 +246,7 @@ async def test_a_refused_upload_says_limit_and_value(backend: Any, upload: Any, 
     bound, headers, body, _, _ = REFUSED[name]
     document = json.loads(read(await upload(link(backend, "PUT", **bound), headers, Chunks(*body))))
     assert {key: document[key] for key in ("code", "limit", "actual") if key in document} == CODES[name]
-    assert f"`{document['code']}`" in SERVING, "every code is documented"
+    assert f"### {document['code']}\n" in EXPLAINED, "its type leads there"
 
 
 async def test_of_a_client_s_header_little_is_repeated(backend: Any, upload: Any) -> None:
@@ -337,7 +337,7 @@ def test_an_error_becomes_a_problem_document_without_secrets(error: Exception, s
     assert b"secret" not in body
     document = json.loads(body)
     assert document["type"] == f"https://filerow.readthedocs.io/problems#{document['code']}"
-    assert f"`{document['code']}`" in SERVING, "every code is documented"
+    assert f"### {document['code']}\n" in EXPLAINED, "its type leads there"
     assert document["status"] == status
     assert document["title"]
     assert document["detail"]

@@ -49,7 +49,7 @@ from tests.servers.counting import CountingProxy
 from tests.variants.pictures import saved, seen
 from tests.variants.shop import KEY, PLACES, SECRET, THUMB, Item, Place, a_photo, objects, parts, read, register, stored
 
-SERVING = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+EXPLAINED = (Path(__file__).parents[2] / "docs" / "problems.md").read_text()
 
 
 @pytest.fixture(autouse=True)
@@ -674,7 +674,7 @@ def test_codes_are_documented() -> None:
     codes = ["not-an-image", "broken", "mode", "format", "crashed", "too-large", "too-many-pixels", "too-many-frames", "memory"]
     codes += ["svg", "text", "size", "embedded", "too-complex"]
     for code in [*codes, "output", "killed", "timeout", "busy", "function", "worker"]:
-        assert f"`variant-{code}`" in SERVING
+        assert f"### variant-{code}\n" in EXPLAINED
 
 
 def test_permanent_url_is_of_variants_stored_with_their_row(docs: MemoryBackend) -> None:
