@@ -34,13 +34,13 @@ site_navigation: dict[str, dict[str, list[str]]] = {
     "index": {
         "Start": ["why", "start", "tutorial", "concepts", "guide"],
         "How to": ["howto", "backends/index", "frameworks", "admin", "queues", "moving"],
-        "Look up": ["reference/index", "errors", "troubleshooting"],
+        "Look up": ["reference/index", "configuration", "errors", "troubleshooting"],
         "Trust": ["guarantees", "security", "speed", "comparison", "databases", "ecosystem"],
         "Project": ["upgrading", "changelog", "contributing", "design"],
     },
     "howto": {
         "": [
-            "uploads", "lists", "variants", "serving", "signing", "cdn", "direct-upload", "testing", "recipes", "configuration",
+            "uploads", "lists", "variants", "serving", "signing", "cdn", "direct-upload", "testing", "recipes",
             "permissions", "stores", "migrations", "renames", "moving-storage", "outbox", "maintenance", "cli",
             "recovery", "production", "cost", "scale", "faults", "observability",
         ],

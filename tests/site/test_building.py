@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("sphinx", reason="not covered: Sphinx is not installed; to install it: make site")
 
-from tools.site import inventories, pages
+from tools.site import inventories, pages, tables
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,24 @@ def test_an_inventory_is_compiled(tmp_path: Path) -> None:
 def test_a_broken_line_of_an_inventory_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"docs/inventories/a\.txt: expected a name, .* not 'a\.B class'"):
         inventories.compile_lines("a", ["a.B class"], tmp_path / "a.inv")
+
+
+def table(*rows: list[str]) -> str:
+    head, *others = ["".join(f"<td><p>{cell}</p></td>" for cell in row) for row in rows]
+    body = "".join(f"<tr>{row}</tr>" for row in others)
+    return f'<table class="docutils align-default"><thead><tr>{head.replace("td>", "th>")}</tr></thead>{body}</table>'
+
+
+def test_short_columns_are_marked() -> None:
+    long = "a sentence of more words"
+    marked = tables.marked(table(["question", "ours", "theirs"], [long, "yes", "<em>no</em>"]))
+    assert re.findall(r'<td class="short"><p>(.*?)</p>', marked) == ["yes", "<em>no</em>"]
+    assert "stacked" not in marked
+
+
+def test_cells_of_many_sentences_say_their_column() -> None:
+    long = "a sentence of more words"
+    marked = tables.marked(f"<p>{long}</p>" + table(["", "why &amp; how", "do", "status"], [long, long, long, "422"]))
+    assert marked.startswith(f'<p>{long}</p><table class="docutils stacked align-default">')
+    assert re.findall(r'<td data-column="(.*?)">', marked) == ["why &amp; how", "do", "status"]
+    assert "short" not in marked

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 SCHEME = "source:"
+BREAK, WBR = re.compile(r"(?<=[/_])"), "<wbr>"
 
 
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -40,7 +41,8 @@ def collect(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         if not path.exists():
             raise LookupError(f"a page links to {uri.removeprefix(SCHEME)}, which does not exist")
         title = html.escape(str(path.relative_to(ROOT)))
-        yield _page(uri), {"title": title, "body": f"<h1><code>{title}</code></h1>{_shown(app, uri)}"}, "page.html"
+        head = f"<h1><code>{BREAK.sub(WBR, title)}</code></h1>"
+        yield _page(uri), {"title": title, "body": head + _shown(app, uri)}, "page.html"
 
 
 def _wanted(app: Sphinx) -> set[str]:

@@ -7,7 +7,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Any
 
-from tools.site import api, commands
+from tools.site import api, commands, tables
 from tools.site._root import DOCS, ROOT
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def context(_app: Sphinx, pagename: str, _template: str, context: dict[str, Any]
     )
     for old, new in REPAIRED.items():
         body = body.replace(old, new)
-    body = SIGNATURE.sub(_without_list, body)
+    body = SIGNATURE.sub(_without_list, tables.marked(body))
     body = OPTION.sub(r'<span class="pre option">\1</span>', body)  # browsers break lines between its hyphens
     body = DASH.sub("\\1 \N{EN DASH} ", body)  # Sphinx's own, between a parameter and what it is
     head, end, rest = body.partition("</h1>")
