@@ -96,7 +96,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "tests/security/test_tokens.py": ({"_tokens", "direct._claims"}, "pure: forged tokens, field by field"),
     "tests/test_tokens.py": ({"_tokens"}, "pure: keys and tokens"),
     "tests/backends/signing/test_own_urls.py": ({"_tokens"}, "pure: what one key signs, another must not"),
-    "tests/variants/test_installed.py": ({"variants._images"}, "which copy of Filerow a worker runs"),
+    "tests/variants/test_installed.py": ({"variants._pillow"}, "which copy of Filerow a worker runs"),
     "tests/variants/test_workers.py": ({"variants._worker"}, "how a worker's process is called"),
     "tests/test_requirements.py": ({"_requirements"}, "the oldest versions stand in pyproject.toml, too"),
     "tests/orm/test_changes.py": ({"_orm.ownership"}, "pure: the decisions of a flush"),

@@ -251,7 +251,7 @@ def _in_worker(name: str) -> Any:
 
 
 def _at_next(deed: Callable[..., Any]) -> Callable[[], None]:
-    return lambda: setattr(_in_worker("_images"), "make", deed)
+    return lambda: setattr(_in_worker("_pillow"), "make", deed)
 
 
 def _crashes(*_: Any) -> Any:
@@ -297,7 +297,7 @@ def _answers_twice(*_: Any) -> Any:
 
 
 def _forges(*_: Any) -> Any:
-    return _in_worker("_images").Picture(saved_in("black"), 8, 8, 1)
+    return _in_worker("_pillow").Picture(saved_in("black"), 8, 8, 1)
 
 
 def saved_in(colour: str) -> bytes:

@@ -31,7 +31,7 @@ PROBE = """
 import sys
 from PIL import Image
 def where(image):
-    text = sys.modules["filerow.variants._images"].__file__.encode()
+    text = sys.modules["filerow.variants._pillow"].__file__.encode()
     return Image.frombytes("L", (len(text), 1), text)
 """
 
@@ -53,4 +53,4 @@ def test_worker_has_the_same_filerow(way: str, tmp_path: Path) -> None:
         [python, "application/main.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(source / "filerow" / "__init__.py"), str(source / "filerow" / "variants" / "_images.py")]
+    assert done.stdout.split() == [str(source / "filerow" / "__init__.py"), str(source / "filerow" / "variants" / "_pillow.py")]

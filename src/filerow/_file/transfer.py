@@ -28,7 +28,7 @@ from filerow._document import Facts
 from filerow._execution.batch import Job, StepsJob, run_all
 from filerow._execution.steps import Call, Steps, run, run_async, threaded
 from filerow._execution.threads import in_thread, until_ended
-from filerow._file.ranges import Ranges
+from filerow._file.read_ahead import Ranges
 from filerow._file.reader import read_through
 from filerow._file.variant_objects import copy_variants, delete_variants
 from filerow._log import cause_of, extras, logger, named, objects

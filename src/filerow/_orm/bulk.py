@@ -23,6 +23,7 @@ from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject, not_a_file
 from filerow._log import extras, logger, named
 from filerow._orm.catalogue import Catalogue
+from filerow._orm.commit_and_rollback import session_files
 from filerow._orm.elsewhere import keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, SlotChange, fields_in_table, fields_of, files_in
 from filerow._orm.flush import Work, check_backend
@@ -32,7 +33,6 @@ from filerow._orm.ownership import Change, Ref, ref_of
 from filerow._orm.references import named_by_rows
 from filerow._orm.rows import is_database, owned_by
 from filerow._orm.schemas import of_statement
-from filerow._orm.session import session_files
 from filerow._orm.sqlalchemy_private import (
     autoflush,
     forget_own_arguments,

@@ -41,6 +41,7 @@ from filerow._file.list import FileObjectList, base_of, own_list, rebase, take_e
 from filerow._file.object import FileObject, not_a_file
 from filerow._orm.bulk import concerns_files, refuse_ctes, run_bulk, writing_part
 from filerow._orm.column import StoredObject, binding_refused
+from filerow._orm.commit_and_rollback import SessionFiles, session_files, sessions_of_connection
 from filerow._orm.fields import (
     Field,
     SlotChange,
@@ -56,6 +57,7 @@ from filerow._orm.fields import (
     register_links,
 )
 from filerow._orm.flush import check_backend
+from filerow._orm.flush_record import Flush, slot_connections
 from filerow._orm.history import (
     assign_copy,
     changed_slots,
@@ -71,7 +73,6 @@ from filerow._orm.history import (
 )
 from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned
 from filerow._orm.rows import Owned, begin_savepoints, is_database, read_into, read_links, read_owned
-from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection, slot_connections
 from filerow._orm.sqlalchemy_private import is_flushing, is_of_flush, listen_last
 from filerow._orm.unsupported import refuse_autocommit, refuse_tables
 from filerow._orm.verify import verify

@@ -36,12 +36,12 @@ from filerow._file.object import (
     snapshot,
 )
 from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all, wrong_column
-from filerow._orm.at_commit import RowOf, StoredSource, make_variants
 from filerow._orm.column import variant_folders, variants_of_file
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, SlotChange
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Adopt, Plan, Ref, Store, pending, plan, ref_of
 from filerow._orm.reports import failure_of
+from filerow._orm.variants_before_commit import RowOf, StoredSource, make_variants
 from filerow._paths import STAGING, PathRequest, generate_path, is_generated, safe_extension, uuid7_hex
 from filerow._registry import in_force, is_plain, storages
 from filerow._validation.rules import Rules

@@ -20,10 +20,10 @@ from filerow._orm.catalogue import Rewrites
 from filerow._orm.elsewhere import Unknown, keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, fields_of
 from filerow._orm.flush import Work
+from filerow._orm.flush_record import Flush, RowKey, slot_connections
 from filerow._orm.history import changed_slots
 from filerow._orm.ownership import Ref
 from filerow._orm.rows import connection_of, owned_by, read_again, read_links
-from filerow._orm.session import Flush, RowKey, slot_connections
 from filerow._orm.visibility import hides_kept_rows
 from filerow.exceptions import UnsupportedRouteError
 

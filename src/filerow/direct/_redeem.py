@@ -16,7 +16,7 @@ from filerow._buffers import Buffer
 from filerow._content import Claimed, Content
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, threaded
-from filerow._file.ranges import Ranges
+from filerow._file.read_ahead import Ranges
 from filerow._file.transfer import Delete, Placed, changed_since, used_before
 from filerow._registry import storages
 from filerow._tokens import Secret, resolve_keys

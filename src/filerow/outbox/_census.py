@@ -20,7 +20,7 @@ from filerow.exceptions import ObjectHiddenError, ObjectNotFoundError, StorageEr
 from filerow.outbox._isolation import oldest_writer, snapshot
 from filerow.outbox._strangers import check_no_strangers
 from filerow.outbox._triggers.install import check_knows_all
-from filerow.outbox._triggers.shared import check_names_all
+from filerow.outbox._triggers.shared_outbox import check_names_all
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -47,12 +47,12 @@ from filerow._orm.ownership import Ref
 from filerow.exceptions import DocumentError, StorageError
 from filerow.hooks import Event, deliver, subscriptions
 from filerow.outbox._census import Also, Census
-from filerow.outbox._claims import forget_claims
 from filerow.outbox._erase import Erased, erase
 from filerow.outbox._isolation import read_committed
 from filerow.outbox._places import Gate, Note, Places
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import Tombstone, among, now, now_of, take_write_lock, write_state
+from filerow.outbox._used_claims import forget_claims
 
 MOST = 10_000
 """Maximum size of a batch: some databases take 32,767 parameters in one statement."""

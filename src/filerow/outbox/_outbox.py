@@ -20,13 +20,13 @@ from filerow._orm.events import on_ddl
 from filerow._orm.fields import OUTBOX, Buried
 from filerow._orm.ownership import Ref
 from filerow.outbox._census import Also
-from filerow.outbox._claims import use_claims
 from filerow.outbox._drain import Drained, drain_steps, note_run
 from filerow.outbox._drainer import Drainer
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import bury, make_state_table, make_table, now, read_state, take_back
 from filerow.outbox._triggers.install import create_all, drop_all, has_triggers
 from filerow.outbox._undelete import Removed, removed, undelete
+from filerow.outbox._used_claims import use_claims
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine

@@ -26,7 +26,7 @@ from filerow._media_types import SVG
 from filerow._validation.images import dimensions
 from filerow._validation.types import sniff
 from filerow._variant_plan import Geometry
-from filerow.variants._images import Pixels
+from filerow.variants._pillow import Pixels
 from filerow.variants._wire import Limits, UnmakableError
 
 _ALLOWED = ("VipsForeignLoadSvgBuffer", "VipsTileCache")

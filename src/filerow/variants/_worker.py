@@ -22,7 +22,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import IO, Any, NamedTuple, cast
 
-from filerow.variants import _images
+from filerow.variants import _pillow
 from filerow.variants._confine import (
     IDLE,
     Confinement,
@@ -172,8 +172,8 @@ def main(descriptor: int, *, svg: bool = False) -> None:
     control = socket.socket(fileno=descriptor)
     namespaces = enter_namespaces()
     is_wiped = memory_is_wiped()
-    _images.prepare()
-    versions, drawer = _images.versions(), None
+    _pillow.prepare()
+    versions, drawer = _pillow.versions(), None
     if svg:
         from filerow.variants import _svg  # of an extra
 
@@ -336,7 +336,7 @@ class _Broker:
         drawer: Draws SVG, where that is allowed.
     """
 
-    def __init__(self, control: socket.socket, confinement: Confinement, drawer: _images.Drawer | None) -> None:
+    def __init__(self, control: socket.socket, confinement: Confinement, drawer: _pillow.Drawer | None) -> None:
         self._control = control
         self._confinement = confinement
         self._drawer = drawer
@@ -424,7 +424,7 @@ class _Broker:
             child.end()
 
 
-def _make_images(broker: socket.socket, received: _Received, drawer: _images.Drawer | None) -> None:
+def _make_images(broker: socket.socket, received: _Received, drawer: _pillow.Drawer | None) -> None:
     """Do one job after the other, until one cannot be done or was the last."""
     while _make(received, drawer) and received.job["more"]:
         received.close()
@@ -435,7 +435,7 @@ def _make_images(broker: socket.socket, received: _Received, drawer: _images.Dra
         received = following
 
 
-def _make(received: _Received, drawer: _images.Drawer | None) -> bool:
+def _make(received: _Received, drawer: _pillow.Drawer | None) -> bool:
     """Make an image; returns False if it cannot be made."""
     job, link, file = received
 
@@ -453,7 +453,7 @@ def _make(received: _Received, drawer: _images.Drawer | None) -> bool:
     try:
         function = find_function(job["plan"]["function"])
         read = cast("IO[bytes]", PartReader(part, job["size"]))
-        made = _images.make(read, job["plan"], received.limits, function, drawer)
+        made = _pillow.make(read, job["plan"], received.limits, function, drawer)
     except UnmakableError as error:
         _refuse(link, error)
         return False

@@ -400,10 +400,10 @@ def _inline(plan: VariantPlan, limits: Limits, original: Original) -> Steps[Raw]
     def work() -> Raw:
         import io
 
-        from filerow.variants import _images
+        from filerow.variants import _pillow
         from filerow.variants._worker import find_function
 
-        return Raw(*_images.make(io.BytesIO(content), plan, limits, find_function(plan["function"])))
+        return Raw(*_pillow.make(io.BytesIO(content), plan, limits, find_function(plan["function"])))
 
     made: Raw = yield threaded(work)
     return made
