@@ -434,7 +434,10 @@ class FSSpecBackend(StorageBackend):
         return found
 
     def _expect_no_more(self, path: str, got: int, start: int, end: int | None) -> None:
-        """Refuse more than the range that was asked for: s3fs takes the whole object for it."""
+        """Refuse more bytes than a range has.
+
+        s3fs takes a whole object for a range of it.
+        """
         if end is not None and got > end - start:
             text = f"the store sent {got} bytes where {end - start} were asked for; does what stands before it know ranges?"
             raise StorageError(text, operation="read", backend=self._key, path=path)
