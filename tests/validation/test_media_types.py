@@ -213,6 +213,13 @@ def a_zip(members: dict[str, bytes], **options: Any) -> bytes:
     return target.getvalue()
 
 
+def old_tar(name: bytes) -> bytes:
+    """Return a tar as ``tar --format=v7`` writes it, with one file."""
+    fields = name.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"00000000006\0" + b"14731512345\0"
+    rest = b"\0" * (512 - len(fields) - 8)
+    return fields + b"%06o\0 " % (sum(fields) + 8 * 32 + sum(rest)) + rest + b"hello\n".ljust(10_240 - 512, b"\0")
+
+
 HOSTILE: dict[str, tuple[bytes | Callable[[], bytes], str | None]] = {
     # only what a track proves is sound
     "mp4_without_tracks": (FTYP + HTML, "video/mp4"),
@@ -230,6 +237,9 @@ HOSTILE: dict[str, tuple[bytes | Callable[[], bytes], str | None]] = {
     "webm_of_small_elements": (EBML + SEGMENT + b"\xec\x80" * 2_000_000, "video/webm"),
     "webm_of_tracks": (EBML + SEGMENT + b"\x16\x54\xae\x6b\x10\x7f\xff\xff" + b"\xae\x80" * 500_000, "video/webm"),
     "zip_of_many_members": (lambda: a_zip({f"a{n}": b"" for n in range(20_000)}), "application/zip"),  # a second to make
+    "tar_of_unix_v7": (old_tar(b"a.txt"), "application/x-tar"),
+    "tar_with_a_wrong_sum": (old_tar(b"a.txt")[:600].replace(b"a.txt", b"b.txt"), None),
+    "page_with_the_sum_of_a_tar": (old_tar(HTML), "application/x-tar"),
     "zip_without_directory": (b"PK\3\4" + bytes(1 << 20), "application/zip"),
     "zip_of_ends": (b"PK\3\4" + b"PK\5\6" * 200_000, "application/zip"),
     "zip_bomb_of_types": (

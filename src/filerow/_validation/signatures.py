@@ -124,6 +124,8 @@ _CONTROLS = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 _NETPBM = re.compile(rb"P([1-6])(?:\s|#[^\n]*+\n)++(\d{1,7})(?:\s|#[^\n]*+\n)++(\d{1,7})\s")
 _NETPBM_TYPES = {b"1": "bitmap", b"2": "graymap", b"3": "pixmap", b"4": "bitmap", b"5": "graymap", b"6": "pixmap"}
 _BITMAP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+_TAR_BLOCK = 512
+_OCTAL = re.compile(rb" *([0-7]{1,7})[ \0]*")
 _CLASS_VERSIONS = range(45, 100)
 _MP3_BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # MPEG-1, layer III
 _MP2_BITRATES = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)  # MPEG-1, layer II
@@ -180,6 +182,8 @@ def by_signature(head: bytes) -> str | None:
         return "video/mp2t"
     if _eot(head):
         return "application/vnd.ms-fontobject"
+    if _old_tar(head):
+        return "application/x-tar"
     return "application/pdf" if _is_late_pdf(head) else None
 
 
@@ -278,6 +282,14 @@ def _truetype(head: bytes) -> bool:
 def _eot(head: bytes) -> bool:
     """Return True for Embedded OpenType, whose marker comes late."""
     return head[34:36] == b"LP" and head[8:12] in {b"\0\0\1\0", b"\1\0\2\0", b"\2\0\2\0"}
+
+
+def _old_tar(head: bytes) -> bool:
+    """Return True for a tar of Unix V7, which has no signature, by its first sum."""
+    if len(head) < _TAR_BLOCK or not head[0] or head[99]:
+        return False
+    written = _OCTAL.fullmatch(head, 148, 156)
+    return written is not None and int(written[1], 8) == sum(head[:148]) + 8 * ord(" ") + sum(head[156:_TAR_BLOCK])
 
 
 def _jpeg_2000(head: bytes) -> bool | str:
