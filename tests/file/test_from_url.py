@@ -16,6 +16,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -196,9 +197,21 @@ def test_large_file_is_on_disk_and_can_be_read_again(server: str, fetch: Fetch) 
         "240.0.0.1",
         "192.88.99.1",
         "198.18.0.1",
+        # by every release of Python: addresses of protocols, Oracle's and Azure's metadata, documentation
+        "192.0.0.1",
+        "192.0.0.192",
+        "168.63.129.16",
+        "[64:ff9b::c000:c0]",
+        "[2002:c000:c0::]",
+        "[::ffff:192.0.0.192]",
+        "[2001:20::1]",
+        "[2001:1::1]",
+        "[3fff::1]",
     ],
 )
-def test_address_that_is_not_public_is_refused(fetch: Fetch, host: str) -> None:
+def test_address_that_is_not_public_is_refused(fetch: Fetch, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for network in (httpcore.SyncBackend, httpcore.AnyIOBackend):
+        monkeypatch.setattr(network, "connect_tcp", lambda *_, **__: pytest.fail("it was connected to"))
     with pytest.raises(FetchError, match=r"not of the public internet|Invalid IPv4 address"):
         fetch(f"http://{host}/")
 
@@ -312,6 +325,14 @@ def test_deadline_ends_a_slow_resolver(fetch: Fetch, monkeypatch: pytest.MonkeyP
             fetch("http://slow.example/", timeout=0.1)
     finally:
         free.set()
+
+
+@BOTH
+@pytest.mark.parametrize("host", ["a" * 80, "xn--", "xn--a.example", "a..b"])
+def test_name_that_is_none_is_one_error(fetch: Fetch, host: str) -> None:
+    with pytest.raises(FetchError, match=r"not a web address|not valid|could not be fetched") as refused:
+        fetch(f"http://{host}/")
+    assert "not within" not in str(refused.value)
 
 
 @BOTH

@@ -10,8 +10,16 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
-_RELAYS = IPv4Network("192.88.99.0/24")
-_SHARED = IPv4Network("100.64.0.0/10")
+_NOT_PUBLIC_V4 = (
+    IPv4Network("100.64.0.0/10"),  # shared by the customers of a provider
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    IPv4Network("192.0.0.0/24"),  # of protocols, and Oracle's metadata; older releases of Python call most of it global
+    IPv4Network("168.63.129.16/32"),  # what every machine on Azure asks for its own configuration
+)
+_NOT_PUBLIC_V6 = (
+    IPv6Network("2001::/23"),  # of protocols
+    IPv6Network("3fff::/20"),  # for documentation, as newer releases of Python know
+)
 
 
 def parsed(text: str) -> IPv4Address | IPv6Address:
@@ -44,11 +52,11 @@ def is_public(text: str) -> bool:
     inner = address.sixtofour
     if inner is not None and not _is_public_v4(inner):
         return False
-    return address in _GLOBAL_UNICAST and address.is_global and address.teredo is None
+    return address in _GLOBAL_UNICAST and address.is_global and not any(address in network for network in _NOT_PUBLIC_V6)
 
 
 def _is_public_v4(address: IPv4Address) -> bool:
-    special = address.is_multicast or address.is_reserved or address in _RELAYS or address in _SHARED
+    special = address.is_multicast or address.is_reserved or any(address in network for network in _NOT_PUBLIC_V4)
     return address.is_global and not special
 
 

@@ -156,6 +156,8 @@ def _in_time(host: str, port: int, seconds: float) -> list[str]:
             answer.append(_look_up(host, port))
         except OSError as error:
             answer.append(error)
+        except UnicodeError as error:  # a label of the name is too long, or none
+            answer.append(OSError(f"the name of its host is not valid: {error}"))
 
     asker = threading.Thread(target=ask, name="filerow-resolver", daemon=True)
     asker.start()
@@ -355,6 +357,7 @@ def _place(text: str, before: httpx.URL | None, limits: FetchLimits) -> httpx.UR
     """Return where to go: the first address, or the one that a redirect names."""
     try:
         place = httpx.URL(text) if before is None else before.join(text)
+        str(place.host)  # which is decoded only now
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise FetchError(f"not a web address: {error}") from None
     if place.scheme not in _PORTS or not place.host or (before is not None and not text):
