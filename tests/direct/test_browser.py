@@ -152,7 +152,7 @@ def test_a_phone_s_picture_with_another_extension_is_taken(page: Page, browsed: 
 def test_refusal_of_the_application_is_shown_and_not_retried(page: Page, browsed: Store) -> None:
     answer = upload(page, file_of(b"<p>", "page.html", "text/html"), "{url: '/uploads/image'}")
     assert (answer["error"], answer["status"]) == ("UploadError", 415)
-    assert "only image/png, image/jpeg is allowed" in answer["message"]
+    assert "only image/png and image/jpeg are allowed" in answer["message"]
     assert browsed.site.actions == ["begin"]
     assert browsed.paths() == set()
 

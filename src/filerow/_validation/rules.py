@@ -159,7 +159,9 @@ class Rules(NamedTuple):
         doubt = f"it is {content_type}"
         if not proven and self._allows(doubted):
             doubt = f"it is called {doubted} but its first bytes are not"
-        msg = f"{self.field or 'file'}: only {', '.join(self.content_types)} is allowed; {doubt}"
+        *others, last = self.content_types
+        allowed = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        msg = f"{self.field or 'file'}: only {allowed} allowed; {doubt}"
         raise ContentTypeError(msg, field=self.field, limit=self.content_types, actual=content_type)
 
     def check_announced(self, content_type: str) -> None:
