@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import httpcore
 import pytest
@@ -91,6 +92,9 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             cut.set()
 
+    def do_export(self) -> None:
+        self.answer(200, b"%PDF-1.4", Content_Disposition=unquote(self.path.partition("?")[2]).encode().decode("latin-1"))
+
     def do_large(self) -> None:
         self.answer(200, bytes(3_000_000))
 
@@ -156,6 +160,31 @@ def test_file_of_a_web_address_is_pending(server: str, fetch: Fetch, monkeypatch
     assert headers["Accept-Encoding"] == "identity"
     assert "Authorization" not in headers
     assert fetch(f"{server}/cat", allow=LOOPBACK, filename="other.txt").filename == "other.txt"
+
+
+@pytest.mark.parametrize("fetch", ["sync"], indirect=True)
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ('attachment; filename="report.pdf"', "report.pdf"),
+        ("attachment; filename=report.pdf", "report.pdf"),
+        ("attachment; filename=\"r.pdf\"; filename*=UTF-8''%C3%9Cbersicht%20%E9%9B%AA.pdf", "Übersicht 雪.pdf"),
+        ("attachment; filename*=iso-8859-1''%DCbersicht.pdf", "Übersicht.pdf"),
+        ('attachment; filename="Übersicht.pdf"', "Übersicht.pdf"),
+        ('inline; filename="../../etc/passwd"', "passwd"),
+        ('inline; filename="C:\\\\x\\\\a.pdf"', "a.pdf"),
+        ("attachment; filename*=nonsense''%FF.pdf", None),
+        ("attachment", "export"),
+        ('attachment; filename=""', "export"),
+        ("nonsense;;;=", "export"),
+        ("attachment; filename=" + "a" * 3000, None),
+    ],
+)
+def test_server_may_name_the_file(server: str, fetch: Fetch, said: str, name: str | None) -> None:
+    file = fetch(f"{server}/export?{quote(said)}", allow=LOOPBACK)
+    assert len(file.filename.encode()) <= 255
+    assert name in {None, file.filename}
+    assert fetch(f"{server}/export?{quote(said)}", allow=LOOPBACK, filename="mine.pdf").filename == "mine.pdf"
 
 
 @BOTH

@@ -13,6 +13,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from email.message import Message
+from email.utils import collapse_rfc2231_value
 from functools import cache
 from ssl import SSLContext
 from typing import IO, Any, NamedTuple
@@ -31,6 +34,7 @@ _PORTS = {"http": 80, "https": 443}
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _OK = 200
 _DIGITS = 20
+_LONGEST_HEADER = 2_000
 _IN_MEMORY = 1 << 20
 _LONGEST = 86_400
 _HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("User-Agent", "filerow"), ("Connection", "close")]
@@ -322,7 +326,7 @@ def _take(answer: httpcore.Response, place: httpx.URL, limits: FetchLimits) -> S
         spool.close()
         raise
     spool.seek(0)
-    name = place.path.rpartition("/")[2]
+    name = _name_in(_header(answer, b"content-disposition")) or place.path.rpartition("/")[2]
     return Fetched(spool, _header(answer, b"content-type").partition(";")[0].strip(), name)
 
 
@@ -373,6 +377,23 @@ def _place(text: str, before: httpx.URL | None, limits: FetchLimits) -> httpx.UR
 
 def _header(answer: httpcore.Response, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in answer.headers if key.lower() == name), "")
+
+
+def _name_in(disposition: str) -> str:
+    """Return the filename in a ``Content-Disposition`` (RFC 6266), or nothing.
+
+    ``filename*`` goes before ``filename``, and many servers send that in UTF-8 without saying so.
+    """
+    message = Message()
+    with suppress(UnicodeError):
+        disposition = disposition.encode("latin-1").decode()
+    message["content-disposition"] = disposition[:_LONGEST_HEADER]
+    try:
+        given: Any = message.get_params([], header="content-disposition")
+        names = [value for name, value in given if name.lower() == "filename"]
+        return collapse_rfc2231_value(next((name for name in names if isinstance(name, tuple)), names[0] if names else ""))
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _check_size(place: httpx.URL, size: int, limits: FetchLimits) -> None:

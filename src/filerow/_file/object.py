@@ -634,7 +634,7 @@ class FileObject:
             timeout: Total deadline in seconds, redirects included.
             max_redirects: Maximum number of redirects.
             allow: Networks that are allowed too, on any port, such as ``["127.0.0.0/8"]`` in a test.
-            filename: The file's name. Default: the last part of the address.
+            filename: The file's name. Default: the one that the server gives, or else the last part of the address.
             backend: As for a new file.
             metadata: As for a new file.
 

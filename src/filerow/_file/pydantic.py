@@ -116,9 +116,9 @@ def _serialize(show: View, value: object, info: core_schema.SerializationInfo[An
 
 
 def _serialize_untyped(value: FileObject, info: core_schema.SerializationInfo[Any]) -> object:
-    """Show a file in an answer, which web frameworks write by alias, and in nothing else.
+    """Show a file in an answer, and nowhere else.
 
-    What reads a message of a task queue could make no file of its public view.
+    Web frameworks write answers by alias. What reads a message of a task queue could make no file of its public view.
 
     Raises:
         PydanticSerializationError: It is not an answer.
