@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,6 +30,24 @@ from filerow.exceptions import ContentError, FileTooLargeError
 def test_data_uri_becomes_a_pending_file(uri: str, content: bytes, content_type: str) -> None:
     file = FileObject.from_data_uri(uri, metadata={"a": 1})
     assert (file.get_content(), file.content_type, file.metadata) == (content, content_type, {"a": 1})
+
+
+@pytest.mark.parametrize("sent", [None, 3, 10**11, True, 1.5, [104, 105], {"a": 1}])
+def test_other_values_of_json_are_refused_in_no_time(sent: Any) -> None:
+    """A number would be taken for the number of bytes to make."""
+    for read, what in (
+        (FileObject.from_base64, "base64 is text or bytes, not"),
+        (FileObject.from_data_uri, "a data URI is text"),
+    ):
+        with pytest.raises(ContentError, match=what):
+            read(sent)
+
+
+def test_data_uri_is_not_taken_for_base64() -> None:
+    with pytest.raises(ContentError, match="from_data_uri"):
+        FileObject.from_base64("data:image/png;base64,aGk=")
+    with pytest.raises(FileTooLargeError):
+        FileObject.from_base64(b" " * 10_000, max_size=100)
 
 
 def test_data_uri_may_name_its_file() -> None:

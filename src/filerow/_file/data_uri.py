@@ -39,7 +39,8 @@ def read_data_uri(text: str, max_size: int) -> DataUri:
         FileTooLargeError: It holds more than ``max_size`` bytes.
     """
     if not isinstance(text, str) or text[:5].lower() != "data:":
-        raise ContentError(f"a data URI begins with 'data:', as in data:text/plain;base64,aGk=, not with {str(text)[:20]!r}")
+        found = f"with {text[:20]!r}" if isinstance(text, str) else f"a {type(text).__name__}"
+        raise ContentError(f"a data URI is text that begins with 'data:', as in data:text/plain;base64,aGk=, not {found}")
     head, comma, data = text[5 : 5 + _LONGEST_HEAD].partition(",")
     if not comma:
         raise ContentError(f"a data URI has a comma between the media type and the data; {text[:60]!r} has none")
@@ -67,7 +68,16 @@ def decoded_base64(text: str | bytes, max_size: int) -> bytes:
         ContentError: It is not base64.
         FileTooLargeError: It holds more than ``max_size`` bytes.
     """
-    data = _unquoted(text, max_size * 2) if isinstance(text, str) else bytes(text)
+    if isinstance(text, str):
+        if text[:5].lower() == "data:":
+            raise ContentError("this is a data URI, which FileObject.from_data_uri() takes, and not base64 alone")
+        data = _unquoted(text, max_size * 2)
+    elif isinstance(text, bytes | bytearray | memoryview):
+        if len(text) > 6 * max_size + _LONGEST_HEAD:  # as of text
+            raise _too_large(len(text) * 3 // 4, max_size)
+        data = bytes(text)
+    else:  # a number that a client sends would be as many bytes
+        raise ContentError(f"base64 is text or bytes, not {type(text).__name__}")
     data = _SPACE.sub(b"", data).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
     if (size := len(data) * 3 // 4) > max_size:
         raise _too_large(size, max_size)
