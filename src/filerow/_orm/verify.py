@@ -8,7 +8,7 @@ more are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table
@@ -42,10 +42,11 @@ def verify(flush: Flush, session: Session) -> None:
     """
     _refuse_late_changes(flush)
     _refuse_missing_rows(flush, session)
-    if not (flush.unsure or flush.links or any(work.released or work.moved for work in flush.works)):
+    expired = _expired(flush)
+    if not (expired or flush.unsure or flush.links or any(work.released or work.moved for work in flush.works)):
         return  # no row releases anything
     connection_of = slot_connections(session)
-    rows = _read_rows(flush, connection_of)
+    rows = _read_rows(flush, connection_of, expired)
     held = {ref for columns in rows.values() for refs in columns.values() for ref in refs}
     held |= {ref for links in flush.links for ref, _ in read_links(*links, lock=False)}
     kept: list[Ref] = []
@@ -59,8 +60,8 @@ def verify(flush: Flush, session: Session) -> None:
             elif flush.incomplete and _may_be_hidden(flush, connection_of, slot):
                 work.frame.restore(ref)
                 kept.append(ref)
-    for slot in flush.old if rows else ():
-        _correct(flush, session, slot, rows)
+    for slot, given in _given(flush) if rows else ():
+        _correct(flush, session, slot, given, rows)
     for work in flush.works:
         unknown |= keep_named_elsewhere(work, connection_of, flush.catalogue, copied=flush.copied)
     log_unknown(unknown)
@@ -80,8 +81,13 @@ def _dropped(work: Work) -> dict[Ref, Slot]:
     return {ref: slot for ref, slot in work.released.items() if ref in dropped}
 
 
-def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
-    """Read the rows that release an object in this flush or were not locked.
+def _expired(flush: Flush) -> list[Slot]:
+    """Return slots of rows that a listener has expired, before they were written or after."""
+    return [slot for slot in flush.new if isinstance(slot.owner, InstanceState) and slot.field.key not in slot.owner.dict]
+
+
+def _read_rows(flush: Flush, connection_of: ConnectionOf, expired: Sequence[Slot]) -> Rows:
+    """Read the rows that release an object in this flush, or were expired or not locked.
 
     Rows that are certainly gone are left out.
     """
@@ -90,7 +96,7 @@ def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
     gone: dict[tuple[Connection, Field], bool] = {}
     deleted = {state for state, (is_delete, _) in flush.context.states.items() if is_delete}
     key_of = flush.keys.get
-    for slot in (*slots, *flush.unsure):
+    for slot in (*slots, *flush.unsure, *expired):
         owner, column = slot
         if not isinstance(owner, InstanceState) or (key := key_of(owner)) is None:
             continue
@@ -120,13 +126,24 @@ def _are_gone(flush: Flush, connection: Connection, column: Field) -> bool:
     return flush.catalogue.rewrites(connection, table) is Rewrites.NOTHING
 
 
-def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:
+def _given(flush: Flush) -> list[tuple[Slot, tuple[Ref, ...]]]:
+    """Return what slots hold by the flush's decisions, also those that are expired."""
+    found = []
+    for slot in flush.old:
+        owner, column = slot
+        if isinstance(owner, InstanceState) and (column.key in owner.dict or slot in flush.new):
+            value = owner.dict[column.key] if column.key in owner.dict else flush.new[slot]
+            found.append((slot, owned_by(value)))
+    return found
+
+
+def _correct(flush: Flush, session: Session, slot: Slot, given: Sequence[Ref], rows: Rows) -> None:
     """Withdraw files that a row, read again, does not name.
 
     The attribute is expired.
     """
     owner, column = slot
-    if not isinstance(owner, InstanceState) or column.key not in owner.dict or flush.deletes(owner):
+    if not isinstance(owner, InstanceState) or flush.deletes(owner):
         return
     key = flush.keys.get(owner)
     if key is None or key not in rows or owner not in flush.context.states:
@@ -134,7 +151,7 @@ def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:
     if (owner.key, _key_now(owner)) != (key, key):  # a listener has given the object another row's key
         return
     actual = rows[key].get(column.column, ())
-    if owned_by(owner.dict[column.key]) == actual:
+    if given == actual:
         return
     for work in flush.works:
         for applied in work.applied:
