@@ -20,12 +20,24 @@ from filerow.backends._url_options import revealed
 from filerow.exceptions import InvalidOptionError, InvalidTokenError, UnsupportedOperationError
 
 _DIGITS = re.compile(r"[0-9]{1,15}\Z")
+_MOUNT = re.compile(r"(?:https?://[^/?#\s]+)?(?:/[^?#\s]*)?", re.IGNORECASE)
 _LONGEST = 100 * 365 * 86400
 _METHODS = frozenset({"GET", "PUT"})
 # How the parts of a request are called in a URL.
 _TEXTS = {"content_disposition": "disposition", "content_type": "type", "cache_control": "cache"}
 _NUMBERS = {"content_length": "length", "max_length": "max"}
 _NAMES = frozenset({"method", "expires", "signature", *_TEXTS.values(), *_NUMBERS.values()})
+
+
+def mount_of(url: str, what: str) -> str:
+    """Return where a route is mounted, without a slash at the end.
+
+    Raises:
+        ValueError: URLs that begin with it would lead elsewhere on each page, or not to the route.
+    """
+    if _MOUNT.fullmatch(url) is None:
+        raise ValueError(f"{what}: {url!r} is not where a route can be mounted; write '/files', or 'https://example.org/files'")
+    return url.rstrip("/")
 
 
 class OwnUrls:
@@ -39,17 +51,15 @@ class OwnUrls:
 
     Raises:
         SecretError: The secret given is too short.
-        ValueError: The key or the base URL cannot be part of a URL that says where what begins.
+        ValueError: The key or the base URL cannot be part of a URL that says where what begins, or the base URL is relative.
     """
 
     def __init__(self, backend: str, base_url: str | None, secret: Secret | None = None, *, development: bool = False) -> None:
-        if base_url is not None and ("/" in backend or re.search(r"[?#\s]", base_url)):
-            raise ValueError(
-                f"URLs are {{base_url}}/{{key}}/{{path}}, so a backend that signs its own has no '/' in its key ({backend!r}) "
-                f"and no '?', '#' or space in its base_url ({base_url!r})"
-            )
+        if base_url is not None and "/" in backend:
+            msg = f"URLs are {{base_url}}/{{key}}/{{path}}, so a backend that signs its own has no '/' in its key ({backend!r})"
+            raise ValueError(msg)
         self._backend = backend
-        self._base_url = None if base_url is None else base_url.rstrip("/")
+        self._base_url = None if base_url is None else mount_of(base_url, f"base_url of backend {backend!r}")
         self._development = development
         secret = revealed(secret)
         self._given = secret is not None

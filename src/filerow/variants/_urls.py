@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from filerow._document import Facts
 from filerow._paths import is_generated
 from filerow._tokens import Keys, Purpose, Secret, check_expiry, resolve_keys
-from filerow.backends._own_urls import OwnUrls
+from filerow.backends._own_urls import OwnUrls, mount_of
 from filerow.backends._sign_request import whole_seconds
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
@@ -95,9 +95,7 @@ class VariantUrls:
     """
 
     def __init__(self, url: str = "/files", secret: Secret | None = None, *, development: bool = False) -> None:
-        if re.search(r"[?#\s]", url):
-            raise ValueError(f"the URL of variants has no '?', '#' or space, unlike {url!r}")
-        self._url = url.rstrip("/")
+        self._url = mount_of(url, "url of variants")
         self._development = development
         self._given = None if secret is None else Keys(secret)
         self._found: dict[bool, Keys] = {}
@@ -151,7 +149,7 @@ def configure_urls(*, url: str = "/files", secret: Secret | None = None, develop
 
     Raises:
         SecretError: The secret is too short, or can be guessed.
-        ValueError: ``url`` has a query.
+        ValueError: ``url`` begins with neither ``/`` nor a scheme, or has a query.
     """
     global _urls  # noqa: PLW0603 - one per process, as its secret
     _urls = VariantUrls(url, secret, development=development)

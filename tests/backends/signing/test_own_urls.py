@@ -343,8 +343,19 @@ async def test_many_are_signed_off_the_event_loop_and_in_order() -> None:
     assert await backend.sign_many_async(paths, READ) == [backend.sign(path, READ) for path in paths]
 
 
-@pytest.mark.parametrize(("key", "base_url"), [("a/b", "/files"), ("a", "/files?x=1"), ("a", "/fi les"), ("a", "/files#x")])
+@pytest.mark.parametrize(
+    ("key", "base_url"),
+    [
+        ("a/b", "/files"), ("a", "/files?x=1"), ("a", "/fi les"), ("a", "/files#x"),
+        ("a", "files"), ("a", "localhost:8000/files"), ("a", "https:///files"), ("a", "ftp://app.example/files"),
+    ],
+)  # fmt: skip
 def test_what_would_make_urls_ambiguous_is_refused_at_startup(key: str, base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         MemoryBackend(key, base_url=base_url, secret=SECRET)
     MemoryBackend(key)
+
+
+@pytest.mark.parametrize("base_url", ["", "/", "/files/", "http://localhost:8000", "HTTPS://app.example/a/files"])
+def test_a_route_is_mounted_at_the_root_below_it_or_elsewhere(base_url: str) -> None:
+    assert urls(base_url=base_url).base_url == base_url.rstrip("/")
