@@ -116,14 +116,21 @@ _ALIASES: dict[str, str] = {
     "font/sfnt": "application/font-sfnt",
     "font/collection": "application/x-font-ttc font/ttc",
     # documents
-    "application/pdf": "application/x-pdf application/acrobat applications/vnd.pdf text/pdf text/x-pdf",
+    "application/pdf": "application/x-pdf application/acrobat applications/vnd.pdf text/pdf text/x-pdf "
+    "application/wps-office.pdf",
     "application/rtf": "text/rtf text/richtext application/x-rtf",
     "application/postscript": "application/eps application/x-eps image/eps image/x-eps",
-    "application/msword": "application/doc application/x-msword application/vnd.msword application/word application/ms-word",
+    "application/msword": "application/doc application/x-msword application/vnd.msword application/word application/ms-word "
+    "application/kswps application/wps-office.doc",
     EXCEL: "application/msexcel application/x-msexcel application/x-excel application/xls application/x-xls application/excel "
-    "application/ms-excel application/vnd.excel application/vnd.msexcel",
+    "application/ms-excel application/vnd.excel application/vnd.msexcel application/kset application/wps-office.xls",
+    # WPS Office's own names
+    _DOCX: "application/wps-office.docx",
+    _XLSX: "application/wps-office.xlsx",
+    _PPTX: "application/wps-office.pptx",
     "application/vnd.ms-powerpoint": "application/mspowerpoint application/powerpoint application/x-mspowerpoint "
-    "application/ms-powerpoint application/vnd.powerpoint application/vnd.mspowerpoint application/ppt application/x-ppt",
+    "application/ms-powerpoint application/vnd.powerpoint application/vnd.mspowerpoint application/ppt application/x-ppt "
+    "application/kswpp application/wps-office.ppt",
     # archives
     "application/zip": "application/x-zip application/x-zip-compressed application/zip-compressed multipart/x-zip",
     "application/gzip": "application/x-gzip application/gz application/x-gz application/gzip-compressed application/x-gunzip "
