@@ -205,6 +205,7 @@ WRONG: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ),
     ({}, {"X__DOCS__URL": "s3://b", "X__DOCS__CLIENT_OPTIONS": SECRET}, r"backend 'docs': client_options must be a table"),
     ({"docs": {"url": "s3://b", "credential_provider": SECRET}}, {}, r"credential_provider= is a function .*, not str"),
+    ({"a-b": "memory://", "a_b": "memory://"}, {"X__A_B__DELETES": "0"}, r"X__A_B__DELETES could mean .*'a-b' or 'a_b'"),
     ({}, {"X__DOCS": f'"s3://b?secret_access_key={SECRET}"'}, r"X__DOCS is not a URL"),
 ]
 

@@ -120,6 +120,9 @@ def _overlay(found: dict[str, BackendSettings], environ: Mapping[str, str], pref
         name, _, option = variable.removeprefix(prefix).partition("__")
         if not name or (variable.endswith("__")):
             raise ConfigurationError(f"{variable} must be {prefix}KEY__URL, {prefix}KEY__OPTION, or {prefix}KEY with a URL")
+        meant = [repr(key) for key in found if variable_name(key) == name]
+        if len(meant) > 1:
+            raise ConfigurationError(f"{variable} could mean the backend {' or '.join(meant)}; give one of them another key")
         key = known.setdefault(name, name.lower())
         settings = found.setdefault(key, BackendSettings(key, f"{prefix}{name}__URL"))
         *tables, last = option.lower().split("__")
