@@ -84,6 +84,7 @@ html_theme = "furo"
 html_title = "Filerow"
 html_static_path = ["_static"]
 html_css_files = ["filerow.css"]
+html_favicon = "_static/favicon.svg"
 templates_path = ["_templates"]
 html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
 html_show_sphinx = False

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("sphinx", reason="not covered: Sphinx is not installed; to install it: make site")
 
+from tests.servers._process import ROOT
 from tools.site import inventories, pages, tables
 
 
@@ -30,6 +31,13 @@ def test_links_out_of_docs_lead_to_pages(link: str, shown: str) -> None:
 def test_links_of_an_included_file_stay_right() -> None:
     text = "[guide](docs/guide.md) [own](CHANGELOG.md#x)"
     assert pages.redirected(text, ".", "docs/shown") == "[guide](../guide.md) [own](../changelog.md#x)"
+
+
+@pytest.mark.parametrize("page", sorted(pages.homes().values()))
+def test_pages_that_include_a_file_name_it_on_github_only(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert len(pages.ITSELF.findall(text)) == 1
+    assert not pages.LINK.findall(pages.ITSELF.sub("", text))
 
 
 def test_an_inventory_is_compiled(tmp_path: Path) -> None:

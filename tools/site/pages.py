@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 MARKER = re.compile(r"^<!-- (include|api|commands)(?:: (\S+))? -->$", re.MULTILINE)
+ITSELF = re.compile(r"(?:^| )This is \[[^\]]*\]\([^)]*\)\.$(?=\n\n<!-- include: )", re.MULTILINE)
+"""On GitHub the link to the file that the site includes."""
 CODE = re.compile(r"^( *)(`{3,}|~{3,})[^\n]*\n.*?^\1\2`* *$|(`+)(?!`).+?(?<!`)\3(?!`)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(\]\(\s*<?|^ {0,3}\[[^\]^]+\]:\s*<?)([^\s)>]+)", re.MULTILINE)
 REPAIRED = {
@@ -33,7 +35,7 @@ OUTSIDE_OF_SITE = re.compile(r"[a-z][a-z+.-]*:|#", re.IGNORECASE)
 def read(app: Sphinx, docname: str, source: list[str]) -> None:
     """Expand the markers of a page, redirect the links that lead out of docs/, and add its part of the navigation."""
     folder = posixpath.dirname(f"docs/{docname}")
-    text = _outside_code(source[0], lambda part: redirected(part, folder, folder))
+    text = _outside_code(ITSELF.sub("", source[0]), lambda part: redirected(part, folder, folder))
     text = MARKER.sub(lambda found: _expanded(found, folder), text)
     source[0] = text + _navigation(app.config.site_navigation, docname)
 
