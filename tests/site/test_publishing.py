@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
 pytest.importorskip("sphinx", reason="not covered: Sphinx is not installed; to install it: make site")
 
+from jinja2 import Environment, FileSystemLoader
+
+from tests.servers._process import ROOT
 from tools.site.publish import known, publish
 
 
@@ -41,3 +46,11 @@ def test_a_version_is_replaced_whole(built: Path, tmp_path: Path) -> None:
 def test_other_names_are_refused(built: Path, tmp_path: Path, version: str) -> None:
     with pytest.raises(ValueError, match="a version to publish"):
         publish(built, tmp_path, version)
+
+
+@pytest.mark.parametrize(("page", "root"), [("index.html", "./"), ("reference/filerow.html", "../")])
+def test_each_page_leads_to_all_versions(page: str, root: str) -> None:
+    template = Environment(loader=FileSystemLoader(ROOT / "docs" / "_templates")).get_template("sidebar/versions.html")
+    shown = template.render(version="1.0", content_root=root, versions_address="../versions.html")
+    [link] = re.findall(r'href="([^"]*)"', shown)
+    assert urljoin(f"https://pages.example/filerow/1.0/{page}", link) == "https://pages.example/filerow/versions.html"
