@@ -82,12 +82,12 @@ def _dropped(work: Work) -> dict[Ref, Slot]:
 
 
 def _expired(flush: Flush) -> list[Slot]:
-    """Return slots of rows that a listener has expired, before they were written or after."""
+    """Return slots of rows that a listener has expired."""
     return [slot for slot in flush.new if isinstance(slot.owner, InstanceState) and slot.field.key not in slot.owner.dict]
 
 
 def _read_rows(flush: Flush, connection_of: ConnectionOf, expired: Sequence[Slot]) -> Rows:
-    """Read the rows that release an object in this flush, or were expired or not locked.
+    """Read the rows that release an object in this flush, were expired or not locked.
 
     Rows that are certainly gone are left out.
     """
