@@ -216,7 +216,8 @@ def own_list(files: object, state: Any, key: str) -> object:
 def list_in(state: Any, key: str) -> FileObjectList:
     """Return the list that a row holds.
 
-    It is a twin if the list is another row's, or no row's, because changes would be missed. Whoever puts a list into the row's dictionary, such as a clone's, passes over SQLAlchemy.
+    It is a twin if the list is another row's, or no row's, because changes would be missed. Whoever
+    puts a list into the row's dictionary, such as a clone's, passes over SQLAlchemy.
     """
     files: FileObjectList = state.dict[key]
     if files._parents.get(state) != key:
