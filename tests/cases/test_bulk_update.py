@@ -180,6 +180,23 @@ def test_rows_of_a_failed_bulk_update_keep_their_files(world: World) -> None:
     assert world.count() == 3
 
 
+def test_rows_of_a_failed_bulk_update_that_swaps_files_share_none(world: World) -> None:
+    """A statement with several rows is sent row by row, so its first half may stay."""
+    rows = [world.add(Named, name=name, file=world.file(name.encode())) for name in "abc"]
+    files = [row.file for row in rows]
+    given = [
+        {"id": row.id, "name": name, "file": files[number]}
+        for row, name, number in zip(rows, ("d", "c", "e"), (1, 0, 2), strict=True)
+    ]
+    with pytest.raises(IntegrityError):
+        world.session.execute(update(Named), given)
+    world.session.commit()
+    found = world.session.scalars(select(Named).order_by(Named.id)).all()
+    assert [row.file.get_content() for row in found] in ([b"a", b"b", b"c"], [b"b", b"b", b"c"])
+    assert len({row.file.path for row in found}) == 3
+    assert world.count() == 3
+
+
 def test_bulk_update_of_a_row_that_is_pending_in_the_session(world: World) -> None:
     world.session.add(Document(title="a", file=world.file()))
     world.session.execute(update(Document).where(Document.title == "a").values(file=world.file(b"new")))

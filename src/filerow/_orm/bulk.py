@@ -296,7 +296,8 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     _use_given_keys(state, mapper, fields, keys, before)
     _set_old(values, before, keys)
     files = session_files(state.session)
-    work = files.work(values.assign_copy, partial(_connection, state))
+    # Several rows are written one by one. Should that stop half-way, a moved object would have two rows, or none.
+    work = files.work(values.assign_copy, partial(_connection, state), moves=len(values.rows) < 2)  # noqa: PLR2004 - one
     with work.undone_on_error():
         work.upload(values.changes, partial(_row_of, state, statement, mapper, values.rows))
         work.settle_owners(values.changes)

@@ -108,15 +108,19 @@ class SessionFiles:
         self,
         assign: Callable[[SlotChange, int, FileObject], Callable[[], None]],
         connection: Callable[[], Connection] | None = None,
+        *,
+        moves: bool = True,
     ) -> Work:
         """Return a new :class:`Work` in this session's current transaction.
 
         Args:
             assign: See ``Work``.
             connection: Returns the connection of a bulk statement, which has no objects.
+            moves: Objects may move from one row to another; otherwise they are copied.
         """
         taken = partial(self._taken_by_rows, connection)
-        return Work(self._is_dropped, self._are_in_one_database, taken, assign, failures=self._events)
+        may_move: Callable[[Slot, Slot], bool] = self._are_in_one_database if moves else lambda *_: False
+        return Work(self._is_dropped, may_move, taken, assign, failures=self._events)
 
     def _taken_by_rows(self, given: Callable[[], Connection] | None, asked: Sequence[tuple[Slot, Ref]]) -> set[Ref]:
         """Return those objects that a row of their database names by now."""
