@@ -130,8 +130,10 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-OTHER_COLUMNS = frozenset({"photo.image", "document.new_file"})
-"""The columns of the tutorial and of a page on moving here, which have models of their own."""
+OTHER_COLUMNS = frozenset(
+    {"photo.image", "photo.file", "document.new_file", "shop_invoice.scan_file", "invoice.scan_file", "person.cv_file"}
+)
+"""The columns of the tutorial and of the pages on moving here, which have models of their own."""
 
 
 @pytest.mark.usefixtures("shop")
