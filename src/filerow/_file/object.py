@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from filerow._content import (
     Content,
@@ -1099,7 +1099,7 @@ class FileObject:
 
     # -- pydantic ------------------------------------------------------------------------------------------------------
 
-    __pydantic_serializer__ = _Serializer()
+    __pydantic_serializer__: ClassVar[Any] = _Serializer()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
