@@ -231,7 +231,9 @@ def download_slowly(load: Load) -> None:
 
 def check_times(load: Load, seen: Seen) -> None:
     """Check that others were served meanwhile."""
-    assert seen.lag <= 0.5  # less what others on the machine are to blame for
+    # Less what others on the machine are to blame for. A loop takes the heads of clients that come at once one after the other:
+    # hypercorn was seen to need up to 2 ms for each on a slow machine.
+    assert seen.lag <= 0.5 + 0.002 * load.size.clients
     assert seen.latency <= 10  # mostly the kernel's: hundreds of full buffers are all its memory for TCP, and a SYN is sent again
 
 
