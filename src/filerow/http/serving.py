@@ -58,7 +58,7 @@ def serve(
             browser then asks each time, and gets 304 if it has this version.
 
     Raises:
-        TypeError: There is no file.
+        TypeError: ``file`` is ``None``, or not one file.
         FileStateError: The file is not stored.
         VariantError: The variant cannot be made.
     """
@@ -219,7 +219,7 @@ def _one(file: object) -> FileObject:
     if isinstance(file, FileObject):
         return file
     if file is None:
-        raise TypeError("there is no file to send, for the row has none: answer 404 if row.file is None")
+        raise TypeError("the row has no file to send; answer 404 if row.file is None")
     raise TypeError(f"one stored file can be sent, not {type(file).__name__}")
 
 
