@@ -17,6 +17,16 @@ from tests.cases.world import World
 
 
 @contextmanager
+def hooked(name: str, listener: Callable[..., None]) -> Iterator[None]:
+    """Listen to an event of the documents' mapper."""
+    event.listen(Document, name, listener)
+    try:
+        yield
+    finally:
+        event.remove(Document, name, listener)
+
+
+@contextmanager
 def listening(world: World, listener: Callable[[Session], None], *, first: bool) -> Iterator[None]:
     """Call a listener of the application's once, before ours or after ours."""
     target: Any = Session if first else world.session  # those of the class, of which ours is one, come first
@@ -341,13 +351,10 @@ def test_change_after_our_last_look_is_refused(world: World, what: str) -> None:
         if target is row:
             target.file = value
 
-    event.listen(Document, "before_update", before_update)
-    try:
+    with hooked("before_update", before_update):
         row.title = "changed"
         with pytest.raises(UnsupportedRouteError, match=r"document\.file"):
             world.session.commit()
-    finally:
-        event.remove(Document, "before_update", before_update)
     world.session.rollback()
     assert [world.stored(one.file) for one in rows(world)] == [b"one", b"other"]
 
@@ -358,13 +365,10 @@ def test_pending_file_after_our_last_look_is_refused(world: World) -> None:
     def before_update(mapper: object, connection: object, target: Document) -> None:
         target.file = FileObject(content=b"late")
 
-    event.listen(Document, "before_update", before_update)
-    try:
+    with hooked("before_update", before_update):
         row.title = "changed"
         with pytest.raises(Exception, match="not stored yet"):
             world.session.commit()
-    finally:
-        event.remove(Document, "before_update", before_update)
     world.session.rollback()
     assert world.stored(row.file) == b"one"
 
@@ -415,11 +419,8 @@ def test_row_expired_by_after_update_keeps_its_new_file(world: World) -> None:
     def listener(mapper: object, connection: object, target: Document) -> None:
         world.session.expire(target)
 
-    event.listen(Document, "after_update", listener)
-    try:
+    with hooked("after_update", listener):
         world.session.commit()
-    finally:
-        event.remove(Document, "after_update", listener)
     assert world.stored(row.file) == b"new"
     assert world.count() == 1
 
@@ -432,11 +433,9 @@ def test_row_expired_before_it_is_written_keeps_its_old_file(world: World, names
     def listener(mapper: object, connection: object, target: Document) -> None:
         world.session.expire(target, names)  # without names, SQLAlchemy writes nothing at all
 
-    event.listen(Document, "before_update", listener)  # after ours, and too late for SQLAlchemy to see that it is one more
-    try:
+    # after ours, and too late for SQLAlchemy to see that it is one more
+    with hooked("before_update", listener):
         world.session.commit()
-    finally:
-        event.remove(Document, "before_update", listener)
     assert world.stored(row.file) in {b"old", b"new"}
     assert world.count() == 1
 
@@ -449,11 +448,8 @@ def test_row_without_a_file_that_is_expired_before_it_is_written(world: World) -
     def listener(mapper: object, connection: object, target: Document) -> None:
         world.session.expire(target)
 
-    event.listen(Document, "before_update", listener)
-    try:
+    with hooked("before_update", listener):
         world.session.commit()
-    finally:
-        event.remove(Document, "before_update", listener)
     assert row.file is None
     assert world.contents(row.pages) == [b"1"]
     assert world.count() == 1
